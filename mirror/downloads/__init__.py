@@ -1,0 +1,1 @@
+"""Downloads: ways to bring a planned file's bytes here."""

@@ -1,0 +1,81 @@
+"""Where everything lies in a published mirror: keys, hrefs, content types and cache headers (DESIGN section 3.3).
+
+A key is a place in a store, `/`-separated, never starting with `/`. The layout is the same on disk and in a bucket.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import quote
+
+FRONT_PAGE = "index.html"
+SIMPLE = "simple/"
+PACKAGES = "packages/"
+STATE = ".mirror/"
+POINTER = ".mirror/current.json"
+LEASE = ".mirror/lock.json"
+RELEASES = ".mirror/releases/"
+
+HTML = "index.html"
+JSON = "index.v1_json"
+
+HTML_TYPE = "text/html; charset=utf-8"
+JSON_TYPE = "application/vnd.pypi.simple.v1+json"
+
+_PAGE_CACHE = "max-age=600"
+_ARTIFACT_CACHE = "public, max-age=31536000, immutable"
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """What a host sends with an object (standards U7, U8, U15)."""
+
+    content_type: str
+    cache_control: str
+
+
+def headers(key: str) -> Headers:
+    """The content type and cache header of a key; artifacts are immutable for a year, pages fresh for ten minutes."""
+    if key.startswith(PACKAGES):
+        kind = "text/plain; charset=utf-8" if key.endswith(".metadata") else "application/octet-stream"
+        return Headers(kind, _ARTIFACT_CACHE)
+    if key.endswith(JSON):
+        return Headers(JSON_TYPE, _PAGE_CACHE)
+    if key.endswith(".json"):
+        return Headers("application/json", "no-store")
+    return Headers(HTML_TYPE, _PAGE_CACHE)
+
+
+def project_list_keys() -> tuple[str, str]:
+    """The keys of the project list: HTML, JSON."""
+    return SIMPLE + HTML, SIMPLE + JSON
+
+
+def project_page_keys(name: str) -> tuple[str, str]:
+    """The keys of a project's page: HTML, JSON. `name` is normalized."""
+    return f"{SIMPLE}{name}/{HTML}", f"{SIMPLE}{name}/{JSON}"
+
+
+def artifact_key(filename: str) -> str:
+    """The key of an artifact: the literal filename, `+` included (standards section 2.4)."""
+    return PACKAGES + filename
+
+
+def metadata_key(filename: str) -> str:
+    """The key of an artifact's core metadata (PEP 658: "the file URL with .metadata appended")."""
+    return f"{PACKAGES}{filename}.metadata"
+
+
+def release_key(release: str) -> str:
+    """The key of a release manifest."""
+    return f"{RELEASES}{release}.json"
+
+
+@lru_cache(maxsize=65536)
+def artifact_href(filename: str) -> str:
+    """The relative href from a project's page to an artifact, without fragment.
+
+    Percent-quoted, so `+` is `%2B`: S3 reads a bare `+` in a path as a space (standards H8, section 2.4).
+    """
+    return f"../../packages/{quote(filename, safe='')}"

@@ -1,0 +1,1 @@
+"""Phases: one step of the pipeline each; they never import each other, nor a concrete port."""

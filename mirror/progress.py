@@ -1,0 +1,56 @@
+"""The progress port: how phases tell what they are doing, without knowing who looks on."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mirror.model import Notice
+
+
+class Task(Protocol):
+    """One step that takes a while. Methods may be called from any thread."""
+
+    def advance(self, items: int = 0, size: int = 0, what: str = "") -> None:
+        """Count `items` finished and `size` more bytes moved; `what` names what is running now."""
+
+    def expect(self, items: int | None = None, size: int | None = None) -> None:
+        """Correct the total: items, and bytes when they become known."""
+
+
+class Progress(Protocol):
+    """Where phases report to. Never raises; nothing in the result depends on it."""
+
+    @contextmanager
+    def task(self, title: str, *, items: int | None = None, size: int | None = None) -> Iterator[Task]:
+        """Show a step from entry to exit; `items` and `size` (bytes) are totals when they are known."""
+
+    def notice(self, notice: Notice) -> None:
+        """Show something that the user should know."""
+
+    def say(self, text: str) -> None:
+        """Show the result of a step in one line."""
+
+
+class _SilentTask:
+    def advance(self, items: int = 0, size: int = 0, what: str = "") -> None: ...
+
+    def expect(self, items: int | None = None, size: int | None = None) -> None: ...
+
+
+class Silence:
+    """The progress of a run that nobody watches."""
+
+    @contextmanager
+    def task(self, title: str, *, items: int | None = None, size: int | None = None) -> Iterator[Task]:  # noqa: ARG002
+        """Show nothing."""
+        yield _SilentTask()
+
+    def notice(self, notice: Notice) -> None:
+        """Show nothing."""
+
+    def say(self, text: str) -> None:
+        """Show nothing."""

@@ -1,0 +1,1 @@
+"""Stores: places that a mirror is published to."""
