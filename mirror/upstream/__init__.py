@@ -1,0 +1,1 @@
+"""Upstream: the simple indexes that locked files come from."""
