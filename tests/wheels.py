@@ -8,7 +8,6 @@ import hashlib
 import io
 import tarfile
 import zipfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
@@ -19,6 +18,7 @@ from mirror.model import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
