@@ -149,9 +149,17 @@ class Environment:
     """Every tag that it accepts, best first."""
     ranks: Mapping[Tag, int] = field(repr=False)
     """Place of each tag in `tags`."""
+    _ranks: dict[frozenset[Tag], int | None] = field(default_factory=dict, init=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.target.name} {self.python}"
+
+    def rank(self, tags: frozenset[Tag]) -> int | None:
+        """Place of the best of a wheel's tags, counted from 0; None when the environment accepts none of them."""
+        # Thousands of wheels share a few hundred tag sets, which `filenames.parse` hands out as the same objects.
+        if tags not in self._ranks:
+            self._ranks[tags] = min((self.ranks[tag] for tag in tags if tag in self.ranks), default=None)
+        return self._ranks[tags]
 
     def markers(self, full_version: str) -> dict[str, str]:
         """All eleven marker variables at one patch release (dependency specifiers, "Environment Markers")."""

@@ -1,0 +1,247 @@
+"""The console: progress and notices on stderr, tables for people. The one door to rich.
+
+On a terminal a step shows a bar with files, bytes, speed and what is running; without one it logs one line when it
+ends, so that a CI log stays readable.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console as RichConsole
+from rich.filesize import decimal
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from mirror.model import HOLES, Level, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.progress import Task as RichTask
+    from rich.progress import TaskID
+
+    from mirror.coverage import Coverage
+    from mirror.errors import MirrorError
+    from mirror.model import Cell, Notice, Plan
+    from mirror.progress import Task
+
+_STYLES = {Level.NOTE: "dim", Level.WARNING: "yellow", Level.ERROR: "bold red"}
+_WORDS = {Level.NOTE: "note", Level.WARNING: "warning", Level.ERROR: "error"}
+_SHOWN = 12
+"""How many notices or holes of one kind are shown before the rest is counted."""
+
+
+class _Moved(ProgressColumn):
+    """Files, bytes and speed, as far as they are known."""
+
+    def render(self, task: RichTask) -> Text:
+        parts = []
+        if task.total is not None:
+            parts.append(f"{int(task.completed)}/{int(task.total)}")
+        size, expected = task.fields.get("size", 0), task.fields.get("expected")
+        if size:
+            parts.append(decimal(size) + (f" of {decimal(expected)}" if expected else ""))
+            if task.elapsed:
+                parts.append(f"{decimal(int(size / task.elapsed))}/s")
+        return Text("  ".join(parts), style="progress.download")
+
+
+class Console:
+    """Where a run reports to. It is the `Progress` of the pipeline."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        """Write data to stdout and everything else to stderr; `quiet` keeps only warnings and errors."""
+        self._quiet = quiet
+        self._out = RichConsole(highlight=False, soft_wrap=True)
+        self._err = RichConsole(stderr=True, highlight=False)
+        self._seen: set[tuple[str, str]] = set()
+
+    def data(self, text: str) -> None:
+        """Print a result, untouched, to stdout."""
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+    def say(self, text: str) -> None:
+        """Show the result of a step in one line."""
+        if not self._quiet:
+            self._err.print(escape(text), soft_wrap=True)
+
+    def notice(self, notice: Notice) -> None:
+        """Show a notice once, however often it is given; notes stay silent when `quiet`."""
+        key = (notice.code, str(notice))
+        if key in self._seen or (self._quiet and notice.level is Level.NOTE):
+            return
+        self._seen.add(key)
+        style = _STYLES[notice.level]
+        self._err.print(f"[{style}]{_WORDS[notice.level]}:[/] {escape(str(notice))}", soft_wrap=True)
+
+    def notices(self, notices: Sequence[Notice]) -> None:
+        """Show notices; of many of one kind a few, and how many more there are."""
+        by_kind: dict[tuple[Level, str], list[Notice]] = {}
+        for notice in notices:
+            by_kind.setdefault((notice.level, notice.code), []).append(notice)
+        for (level, code), group in by_kind.items():
+            for notice in group[:_SHOWN]:
+                self.notice(notice)
+            if len(group) > _SHOWN:
+                self._err.print(f"[{_STYLES[level]}]… and {len(group) - _SHOWN} more like that ({code})[/]")
+
+    def error(self, error: MirrorError) -> None:
+        """Show why the run ends, and on a line of its own what to do."""
+        self._err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        if error.hint:
+            self._err.print(f"[cyan]hint:[/] {escape(error.hint)}", soft_wrap=True)
+
+    @contextmanager
+    def task(self, title: str, *, items: int | None = None, size: int | None = None) -> Iterator[Task]:
+        """Show a step: a live bar on a terminal, one line at its end elsewhere."""
+        if self._quiet:
+            yield _Count(items, size)
+        elif self._err.is_terminal:
+            with self._bar() as bar:
+                yield _Bar(bar, bar.add_task(title, total=items, size=0, expected=size, what=""))
+        else:
+            count = _Count(items, size)
+            start = time.monotonic()
+            yield count
+            self.say(f"{title}: {count.summary(time.monotonic() - start)}")
+
+    def _bar(self) -> Progress:
+        return Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            _Moved(),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[what]}", table_column=None),
+            console=self._err,
+            transient=False,
+        )
+
+    def plan(self, plan: Plan) -> None:
+        """Show what would be fetched, per target: files, bytes, and the reasons why something is missing."""
+        table = Table(title=None, header_style="bold", box=None, pad_edge=False)
+        for heading in ("target", "files", "size", "cells", "covered", "excluded", "sdist only", "holes"):
+            table.add_column(heading, justify="left" if heading == "target" else "right")
+        for target in dict.fromkeys((*(cell.target for cell in plan.cells), *(file.home for file in plan.files))):
+            files = [file for file in plan.files if file.home == target]
+            cells = [cell for cell in plan.cells if cell.target == target]
+            table.add_row(target, str(len(files)), _bytes([file.size for file in files]), *_counts(cells))
+        table.add_section()
+        table.add_row("all", str(len(plan.files)), _bytes([file.size for file in plan.files]), *_counts(plan.cells))
+        self._out.print(table)
+        self._holes([cell for cell in plan.cells if cell.reason in HOLES])
+
+    def coverage(self, coverage: Coverage, policy: frozenset[Reason]) -> None:
+        """Show the coverage report: a line when all is well, the table, and the holes first when there are some."""
+        failures = coverage.failures(policy)
+        self._holes(failures)
+        for finding in coverage.findings[:_SHOWN]:
+            self._out.print(f"[red]{escape(str(finding))}[/]")
+        if len(coverage.findings) > _SHOWN:
+            self._out.print(f"[red]… and {len(coverage.findings) - _SHOWN} more findings[/]")
+        table = Table(header_style="bold", box=None, pad_edge=False)
+        headings = ("target", "cells", "covered", "%", "yanked", "sdist only", "direct", "excluded", "holes", "files", "size")
+        for heading in headings:
+            table.add_column(heading, justify="left" if heading == "target" else "right")
+        for row in coverage.rows:
+            table.add_row(
+                row.target, str(row.cells), str(row.covered), f"{row.percent:.1f}", str(row.yanked), str(row.sdist_only),
+                str(row.direct), str(row.excluded), str(row.holes), str(row.files), decimal(row.size),
+            )  # fmt: skip
+        self._out.print(table)
+        verdict = "[green]verified[/]" if not failures and not coverage.findings else "[red]not verified[/]"
+        self._out.print(f"{verdict}: {coverage.summary}")
+
+    def _holes(self, cells: Sequence[Cell]) -> None:
+        grouped: dict[tuple[str, str, Reason, str], list[str]] = {}
+        for cell in cells:
+            key = (cell.package, cell.version, cell.reason, cell.detail)
+            grouped.setdefault(key, []).append(f"{cell.target} {cell.python}")
+        for (package, version, reason, detail), places in list(grouped.items())[:_SHOWN]:
+            where = ", ".join(places[:4]) + (f" and {len(places) - 4} more" if len(places) > 4 else "")
+            note = f" ({detail})" if detail else ""
+            self._out.print(f"[red]{reason}[/] {escape(f'{package} {version} on {where}{note}')}")
+        if len(grouped) > _SHOWN:
+            self._out.print(f"[red]… and {len(grouped) - _SHOWN} more[/]")
+
+
+def _counts(cells: Sequence[Cell]) -> tuple[str, ...]:
+    reasons = [cell.reason for cell in cells]
+    return (
+        str(len(reasons)),
+        str(sum(reason.covered for reason in reasons)),
+        str(sum(reason.excluded for reason in reasons)),
+        str(reasons.count(Reason.SDIST_ONLY)),
+        str(sum(reason in HOLES for reason in reasons)),
+    )
+
+
+def _bytes(sizes: Sequence[int | None]) -> str:
+    known = [size for size in sizes if size is not None]
+    if not known:
+        return "?" if sizes else "0"
+    return decimal(sum(known)) + ("" if len(known) == len(sizes) else " +")
+
+
+class _Count:
+    """Counts what is done, for a line at the end."""
+
+    def __init__(self, items: int | None, size: int | None) -> None:
+        self._total, self._expected = items, size
+        self._items = self._size = 0
+        self._lock = threading.Lock()
+
+    def advance(self, items: int = 0, size: int = 0, what: str = "") -> None:  # noqa: ARG002
+        """Count."""
+        with self._lock:
+            self._items += items
+            self._size += size
+
+    def expect(self, items: int | None = None, size: int | None = None) -> None:
+        """Correct the total."""
+        self._total = items if items is not None else self._total
+        self._expected = size if size is not None else self._expected
+
+    def summary(self, seconds: float) -> str:
+        """Say what was done in one line."""
+        parts = [f"{self._items}" + (f" of {self._total}" if self._total not in (None, self._items) else "")]
+        if self._size:
+            parts.append(f"{decimal(self._size)}, {decimal(int(self._size / max(seconds, 0.001)))}/s")
+        return ", ".join((*parts, f"{seconds:.1f} s"))
+
+
+class _Bar:
+    """Moves a live bar."""
+
+    def __init__(self, bar: Progress, task: TaskID) -> None:
+        self._bar, self._task = bar, task
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def advance(self, items: int = 0, size: int = 0, what: str = "") -> None:
+        """Move it."""
+        with self._lock:
+            self._size += size
+        fields = {"what": escape(what)} if what else {}
+        self._bar.update(self._task, advance=items, size=self._size, **fields)
+
+    def expect(self, items: int | None = None, size: int | None = None) -> None:
+        """Correct the total."""
+        if items is not None:
+            self._bar.update(self._task, total=items)
+        if size is not None:
+            self._bar.update(self._task, expected=size)

@@ -1,0 +1,153 @@
+"""Consolidate: one pool of what the plan wants and we hold, and the manifest that the index is made of."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from mirror import filenames
+from mirror.errors import MirrorError
+from mirror.files import place, write
+from mirror.model import Artifact, Level, Manifest, Notice
+from mirror.pool import ALL
+from mirror.simple.metadata import InvalidMetadata, read_metadata, read_sdist_metadata, requires_python
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from mirror.model import Plan, PlannedFile
+    from mirror.pool import Pool
+    from mirror.progress import Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consolidation:
+    """The manifest, and what of the plan could not become part of it."""
+
+    manifest: Manifest
+    absent: tuple[PlannedFile, ...]
+    """Planned files that the pool does not hold with the locked digest."""
+    notices: tuple[Notice, ...]
+
+
+def consolidate(
+    plan: Plan,
+    pool: Pool,
+    progress: Progress,
+    *,
+    locks: Sequence[str],
+    known: Manifest | None = None,
+    rehash: bool = False,
+) -> Consolidation:
+    """Link every planned file that the pool holds into `packages/all/`, and write down what the index needs of it.
+
+    `known` is the last manifest: metadata that was extracted from the same bytes is not extracted again, and what
+    upstream said of them last stands when it could not be asked now. `rehash` reads every byte whatever is known.
+    Raise `MirrorError` when the disk refuses.
+    """
+    before = {artifact.filename: artifact for artifact in known.artifacts} if known else {}
+    folder = pool.root / ALL
+    artifacts: list[Artifact] = []
+    absent: list[PlannedFile] = []
+    notices: list[Notice] = []
+    with progress.task("Consolidating", items=len(plan.files)) as task:
+        for file in plan.files:
+            held = pool.find(file.filename, file.digest, rehash=rehash)
+            if held is None:
+                absent.append(file)
+            else:
+                artifacts.append(_consolidate(file, held, folder, pool, before.get(file.filename), notices))
+            task.advance(1, what=file.filename)
+    _clear(folder, artifacts)
+    pool.digests.save()
+    manifest = Manifest(artifacts=tuple(artifacts), statuses=plan.statuses, locks=tuple(sorted(set(locks))))
+    return Consolidation(manifest=manifest, absent=tuple(absent), notices=tuple(notices))
+
+
+def _consolidate(
+    file: PlannedFile, held: Path, folder: Path, pool: Pool, before: Artifact | None, notices: list[Notice]
+) -> Artifact:
+    sha256 = file.digest.hex if file.digest.algorithm == "sha256" else pool.digests.digest(held)
+    link = folder / file.filename
+    if not (link.exists() and link.samefile(held)):
+        place(held, link)
+    told = bool(file.url)
+    artifact = Artifact(
+        filename=file.filename,
+        project=file.project,
+        version=file.version,
+        sha256=sha256,
+        size=held.stat().st_size,
+        requires_python=_valid(file.requires_python),
+        upload_time=file.upload_time,
+        yanked=file.yanked,
+    )
+    if before is not None and before.sha256 == sha256:
+        if not told:
+            artifact = replace(artifact, upload_time=before.upload_time, yanked=before.yanked)
+        if _extracted(before, folder):
+            return replace(
+                artifact,
+                requires_python=before.requires_python,
+                metadata_sha256=before.metadata_sha256,
+                metadata_size=before.metadata_size,
+            )
+    return _with_metadata(artifact, held, folder, pool, notices)
+
+
+def _extracted(before: Artifact, folder: Path) -> bool:
+    sidecar = folder / f"{before.filename}.metadata"
+    return bool(before.metadata_sha256) and sidecar.exists() and sidecar.stat().st_size == before.metadata_size
+
+
+def _with_metadata(artifact: Artifact, held: Path, folder: Path, pool: Pool, notices: list[Notice]) -> Artifact:
+    """Extract core metadata. The file is listed without it when it cannot be read safely: its bytes are still pinned.
+
+    Only wheels get a sidecar: an sdist's metadata may change when it is built, and the standard demands metadata
+    that is "not modified when processed" (standards H13).
+    """
+    wheel = isinstance(filenames.parse(artifact.filename), filenames.Wheel)
+    try:
+        metadata = read_metadata(held) if wheel else read_sdist_metadata(held)
+    except InvalidMetadata as error:
+        notices.append(
+            Notice(level=Level.WARNING, code="metadata", message=f"listed without metadata: {error}", package=artifact.project)
+        )
+        return artifact
+    if metadata is None:
+        return artifact
+    artifact = replace(artifact, requires_python=requires_python(metadata))
+    if not wheel:
+        return artifact
+    sidecar = folder / f"{artifact.filename}.metadata"
+    write(sidecar, metadata)
+    sha256 = hashlib.sha256(metadata).hexdigest()
+    pool.digests.record(sidecar, sha256)
+    return replace(artifact, metadata_sha256=sha256, metadata_size=len(metadata))
+
+
+def _valid(specifier: str) -> str:
+    """Leave out what installers cannot parse: one bad value on a page hides a good wheel (frostming/unearth#119)."""
+    try:
+        SpecifierSet(specifier)
+    except InvalidSpecifier:
+        return ""
+    return specifier
+
+
+def _clear(folder: Path, artifacts: Sequence[Artifact]) -> None:
+    """Remove links that the manifest does not list; the downloads themselves stay in the pool."""
+    if not folder.is_dir():
+        return
+    wanted = {artifact.filename for artifact in artifacts}
+    wanted |= {f"{artifact.filename}.metadata" for artifact in artifacts if artifact.metadata_sha256}
+    try:
+        for path in folder.iterdir():
+            if path.name not in wanted and path.is_file():
+                path.unlink()
+    except OSError as error:
+        raise MirrorError(f"cannot tidy {folder}: {error.strerror}") from error
