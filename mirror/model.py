@@ -128,6 +128,10 @@ class LockedPackage:
     line: int = 0
     """Where its table starts in the lock, counted from 1."""
 
+    def __hash__(self) -> int:
+        # It is a key in every answer of a lock, and may name a hundred files: those need not be hashed each time.
+        return hash((self.name, self.line))
+
     def __str__(self) -> str:
         return f"{self.name}=={self.version}"
 
@@ -240,6 +244,8 @@ class Plan:
     statuses: tuple[tuple[NormalizedName, ProjectStatus], ...] = ()
     """Projects whose status is not `active`."""
     notices: tuple[Notice, ...] = ()
+    locks: tuple[str, ...] = ()
+    """Digest of each lock that it was made from, `sha256:<hex>`, sorted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,8 @@ class Requirement:
     """PEP 508 text, empty for "always"."""
     digests: tuple[Digest, ...]
     source: Source
+    approximate: bool = False
+    """Whether the marker names the known platforms one by one, because the lock's own clauses would not combine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,8 @@ class Lock(ABC):
     groups: tuple[NormalizedName, ...]
     extras: tuple[NormalizedName, ...]
     notices: tuple[Notice, ...]
+    primary_index: str = ""
+    """The simple index that the project puts in the place of the default one; empty when the default one stays."""
 
     @abstractmethod
     def pythons(self) -> tuple[str, ...]:

@@ -1,0 +1,109 @@
+"""Version constraints in Poetry's own syntax, such as `^3.10` or `~2.7 || ^3.5` (locks section 1.2)."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from poetry.core.constraints.version import EmptyConstraint, Version, VersionConstraint, VersionRange, VersionUnion
+from poetry.core.constraints.version import parse_constraint as _parse_constraint
+from poetry.core.packages.utils.utils import create_nested_marker
+from poetry.core.version.exceptions import InvalidVersionError
+
+from mirror.targets import KNOWN_PYTHONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_LATE = 99
+"""A patch release that no CPython minor has reached: it stands for "a late one"."""
+
+_RELEASE = re.compile(r"\s*v?(\d+)\.(\d+)(?:\.(\d+))?(a|b|c|rc|\.?dev)?")
+_MINOR = re.compile(r"\d{1,4}\.\d{1,4}", re.ASCII)
+
+
+class InvalidConstraint(ValueError):
+    """A text that is no version constraint."""
+
+
+@lru_cache(maxsize=None)
+def parse(text: str) -> VersionConstraint:
+    """Read a constraint. Raise `InvalidConstraint`."""
+    try:
+        return _parse_constraint(text)
+    except (ValueError, AssertionError, RecursionError) as error:  # ParseConstraintError and InvalidVersionError too
+        raise InvalidConstraint(f"{text!r} is no version constraint") from error
+
+
+@lru_cache(maxsize=None)
+def allows(text: str, version: str) -> bool:
+    """Whether a constraint that was read before allows a version. Raise `InvalidConstraint`."""
+    try:
+        return parse(text).allows(_version(version))
+    except InvalidVersionError as error:
+        raise InvalidConstraint(f"{version!r} is no version") from error
+
+
+@lru_cache(maxsize=None)
+def _version(text: str) -> Version:
+    return Version.parse(text)
+
+
+@lru_cache(maxsize=None)
+def python_marker(text: str) -> str:
+    """The marker that states a Python constraint; empty when it allows every version."""
+    constraint = parse(text)
+    return "<empty>" if constraint.is_empty() else create_nested_marker("python_version", constraint)
+
+
+def boundaries(text: str) -> Iterator[tuple[str, str]]:
+    """The operator and version of each end of each range in a constraint that was read before."""
+    yield from _ends(parse(text))
+
+
+def _ends(constraint: VersionConstraint) -> Iterator[tuple[str, str]]:
+    if isinstance(constraint, EmptyConstraint):
+        return
+    if isinstance(constraint, VersionUnion):
+        for part in constraint.ranges:
+            yield from _ends(part)
+    elif isinstance(constraint, Version):
+        yield "==", constraint.text
+    elif isinstance(constraint, VersionRange):
+        if constraint.min is not None:
+            yield (">=" if constraint.include_min else ">"), constraint.min.text
+        if constraint.max is not None:
+            yield ("<=" if constraint.include_max else "<"), constraint.max.text
+
+
+def patches(minor: str, python: str, clauses: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """The full versions of a minor that meet every clause from both sides and that the constraint `python` allows.
+
+    A first and a late release always stand for the minor; each boundary inside it adds its neighbours.
+    """
+    if not _MINOR.fullmatch(minor):
+        return ()
+    patch_levels = {0, _LATE}
+    for operator, version in (*clauses, *boundaries(python)):
+        patch_levels.update(_neighbours(minor, operator, version))
+    return tuple(full for patch in sorted(patch_levels) if allows(python, full := f"{minor}.{patch}"))
+
+
+def _neighbours(minor: str, operator: str, version: str) -> Iterator[int]:
+    match = _RELEASE.match(version)
+    if match is None or f"{match[1]}.{match[2]}" != minor:
+        return
+    patch = int(match[3] or 0)
+    # No release lies between 3.11.0a6 and 3.11.0: below such a boundary is the minor before.
+    yield patch
+    if operator in ("<", ">=", "==", "!=", "===", "~=") and patch > 0:
+        yield patch - 1
+    if operator not in ("<", ">=", "~=") and match[4] is None:
+        yield patch + 1
+
+
+def minors(python: str, clauses: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Every known CPython minor of which the constraint allows some release."""
+    known = tuple(clauses)
+    return tuple(minor for minor in KNOWN_PYTHONS if patches(minor, python, known))
