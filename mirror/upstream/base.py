@@ -25,6 +25,8 @@ class Want:
     index: str
     """URL of a simple index that the lock names; empty for the indexes that pip is configured to use."""
     files: tuple[LockedFile, ...]
+    name: str = ""
+    """What the lock calls that index, which is how Poetry's users name its credentials."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,7 @@ class Offer:
     files: Mapping[str, PageFile] = field(default_factory=dict)
     """By filename: files whose advertised digest is the locked one, or that advertise none of its algorithm."""
     indexes: Mapping[str, str] = field(default_factory=dict)
-    """By filename: the index that offers it, without credentials."""
+    """By filename: the index that offers it, or that the lock names and only pip may read; without credentials."""
     mismatched: Mapping[str, Digest] = field(default_factory=dict)
     """By filename: every index that has the file advertises other bytes; this is the digest it states."""
     status: ProjectStatus = ProjectStatus()
