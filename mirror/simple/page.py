@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from mirror.model import Digest
 
 
+API_VERSION = "1.4"
+"""What our pages say. PEP 833 freezes HTML here, and 1.5 is for repositories with namespaces (PEP 752)."""
+
+
 class PageError(ValueError):
     """A page that breaks the standard so far that it cannot be understood; the message says where."""
 
