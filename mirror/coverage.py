@@ -1,0 +1,217 @@
+"""Coverage: one cell for every locked package in every environment, with the reason why it has a file or none.
+
+As JSON (`Coverage.to_json`), format 1; every list is sorted, so that two reports can be compared line by line:
+
+```
+{"format": 1, "destination", "release", "verified", "percent", "policy": [reason],
+ "targets": [{"target", "cells", "covered", "percent", "yanked", "sdist_only", "direct", "excluded", "holes",
+              "files", "size"}],
+ "failures": [cell], "findings": [{"code", "key", "message"}],
+ "cells": [{"lock", "package", "version", "target", "python", "reason", "filename", "detail"}]}
+```
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, astuple, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from mirror import filenames
+from mirror.errors import MirrorError
+from mirror.model import HOLES, Reason
+from mirror.targets import NOARCH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from packaging.utils import NormalizedName
+
+    from mirror.model import Cell, LockedFile
+
+FORMAT = 1
+
+_POLICY = HOLES | {Reason.YANKED, Reason.SDIST_ONLY, Reason.DIRECT}
+"""What may be called a failure: all but what is covered without a doubt, and what is not wanted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """What a mirror should have for one locked package in one environment; the question that `plan` asked, too."""
+
+    lock: str
+    """The lock's path as the user named it."""
+    package: NormalizedName
+    version: str
+    target: str
+    python: str
+    candidates: tuple[LockedFile, ...] = ()
+    """Every locked wheel that the environment accepts, best first."""
+    sdists: tuple[LockedFile, ...] = ()
+    """Every locked sdist, preferred first."""
+    verdict: Reason | None = None
+    """`excluded-by-marker`, `excluded-by-python` or `direct`; None when a file is wanted."""
+    fallback: Reason = Reason.NOT_PUBLISHED
+    """Why there is no file if none is published, as far as the earlier phases know."""
+    detail: str = ""
+    """What `fallback` has to say."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Finding:
+    """Something wrong with the published site that is no cell's own."""
+
+    code: str
+    """A short stable slug such as `forms-disagree`."""
+    key: str
+    """The place in the store."""
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.key}: {self.message}" if self.key else f"{self.code}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """The count of one target's cells."""
+
+    target: str
+    cells: int
+    covered: int
+    """With `yanked`."""
+    yanked: int
+    sdist_only: int
+    direct: int
+    excluded: int
+    holes: int
+    files: int
+    """Different files that the cells use; in a platform's row only those built for a platform."""
+    size: int
+    """Bytes of those files."""
+
+    @property
+    def percent(self) -> float:
+        """Covered cells of those that are not excluded; 100 when there is none."""
+        wanted = self.cells - self.excluded
+        return 100 * self.covered / wanted if wanted else 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """What a published mirror offers of what the locks pin."""
+
+    destination: str
+    """The store's name."""
+    release: str
+    """Id of the release that is current there; empty when nothing was published."""
+    cells: tuple[Cell, ...]
+    findings: tuple[Finding, ...]
+    sizes: Mapping[str, int]
+    """Bytes of each published artifact, by filename."""
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """A row for each target, in the order of the cells, and one for the files that all of them share.
+
+        The row `noarch` counts wheels tagged `any` and sdists, and each package and Python that uses one, once.
+        """
+        targets = dict.fromkeys(cell.target for cell in self.cells)
+        rows = [self._row(name, [cell for cell in self.cells if cell.target == name]) for name in targets]
+        shared = {
+            (cell.lock, cell.package, cell.version, cell.python): cell
+            for cell in self.cells
+            if cell.filename and _shared(cell.filename)
+        }
+        return (*rows, self._row(NOARCH, shared.values())) if rows else ()
+
+    @cached_property
+    def total(self) -> Row:
+        """All cells and all files that they use."""
+        return self._row("all", self.cells)
+
+    @property
+    def percent(self) -> float:
+        """Covered cells of those that are not excluded; 100 when there is none."""
+        return self.total.percent
+
+    @property
+    def summary(self) -> str:
+        """The result in one sentence, without a full stop."""
+        total = self.total
+        parts = [
+            f"{total.covered:,} of {total.cells - total.excluded:,} cells covered ({_floor(total.percent)} %)",
+            f"{total.files:,} files",
+        ]
+        counts = {"sdist only": total.sdist_only, "direct": total.direct, "yanked": total.yanked, "holes": total.holes}
+        parts += [f"{count:,} {what}" for what, count in counts.items() if count]
+        if self.findings:
+            parts.append(f"{len(self.findings):,} finding{'s' * (len(self.findings) > 1)} on the site")
+        return f"{self.destination}: {', '.join(parts)}"
+
+    def failures(self, policy: frozenset[Reason] = HOLES) -> tuple[Cell, ...]:
+        """The cells that break the policy."""
+        return tuple(cell for cell in self.cells if cell.reason in policy)
+
+    def to_json(self, policy: frozenset[Reason] = HOLES) -> dict[str, Any]:
+        """The whole report, ready for `json.dumps`; the module says what it holds."""
+        failures = self.failures(policy)
+        return {
+            "format": FORMAT,
+            "destination": self.destination,
+            "release": self.release,
+            "verified": not failures and not self.findings,
+            "percent": float(_floor(self.percent)),
+            "policy": sorted(policy),
+            "targets": [{**asdict(row), "percent": float(_floor(row.percent))} for row in self.rows],
+            "failures": _plain(failures),
+            "findings": [asdict(finding) for finding in sorted(self.findings)],
+            "cells": _plain(self.cells),
+        }
+
+    def _row(self, target: str, cells: Iterable[Cell]) -> Row:
+        cells = tuple(cells)
+        reasons = [cell.reason for cell in cells]
+        used = {cell.filename for cell in cells if cell.filename}
+        if target not in (NOARCH, "all"):
+            used = {filename for filename in used if not _shared(filename)}
+        return Row(
+            target=target,
+            cells=len(cells),
+            covered=sum(reason.covered for reason in reasons),
+            yanked=reasons.count(Reason.YANKED),
+            sdist_only=reasons.count(Reason.SDIST_ONLY),
+            direct=reasons.count(Reason.DIRECT),
+            excluded=sum(reason.excluded for reason in reasons),
+            holes=sum(reason in HOLES for reason in reasons),
+            files=len(used),
+            size=sum(self.sizes.get(filename, 0) for filename in used),
+        )
+
+
+def parse_policy(text: str) -> frozenset[Reason]:
+    """Read `no-wheel,not-offered`, what `--fail-on` takes; `none` and nothing mean that no cell is a failure.
+
+    Raise `MirrorError` for a word that is no reason to fail.
+    """
+    words = {word.strip() for word in text.split(",")} - {"", "none"}
+    unknown = sorted(words - _POLICY)
+    if unknown:
+        raise MirrorError(
+            f"{unknown[0]!r} is no reason to fail on",
+            hint=f"choose from {', '.join(sorted(_POLICY))}, separated by commas, or none",
+        )
+    return frozenset(Reason(word) for word in words)
+
+
+def _shared(filename: str) -> bool:
+    parsed = filenames.parse(filename) if filename.endswith(".whl") else None
+    return parsed.universal if isinstance(parsed, filenames.Wheel) else True
+
+
+def _floor(percent: float) -> str:
+    """One decimal, cut and not rounded: 100.0 is said of nothing that lacks a cell."""
+    return f"{int(percent * 10) / 10:.1f}"
+
+
+def _plain(cells: Iterable[Cell]) -> list[dict[str, Any]]:
+    return [asdict(cell) for cell in sorted(cells, key=lambda cell: astuple(cell)[:5])]
