@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING
 
-from poetry.core.constraints.version import EmptyConstraint, Version, VersionConstraint, VersionRange, VersionUnion
-from poetry.core.constraints.version import parse_constraint as _parse_constraint
+from poetry.core.constraints.version import (
+    EmptyConstraint,
+    Version,
+    VersionConstraint,
+    VersionRange,
+    VersionUnion,
+    parse_constraint,
+    parse_marker_version_constraint,
+)
 from poetry.core.packages.utils.utils import create_nested_marker
 from poetry.core.version.exceptions import InvalidVersionError
 
@@ -20,6 +27,7 @@ _LATE = 99
 """A patch release that no CPython minor has reached: it stands for "a late one"."""
 
 _RELEASE = re.compile(r"\s*v?(\d+)\.(\d+)(?:\.(\d+))?(a|b|c|rc|\.?dev)?")
+_WHOLE_MINOR = re.compile(r'python_full_version (>=|<) "(\d+\.\d+)\.0"')
 _MINOR = re.compile(r"\d{1,4}\.\d{1,4}", re.ASCII)
 
 
@@ -27,39 +35,57 @@ class InvalidConstraint(ValueError):
     """A text that is no version constraint."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse(text: str) -> VersionConstraint:
-    """Read a constraint. Raise `InvalidConstraint`."""
+    """Read a constraint on a package's version. Raise `InvalidConstraint`."""
     try:
-        return _parse_constraint(text)
+        return parse_constraint(text)
     except (ValueError, AssertionError, RecursionError) as error:  # ParseConstraintError and InvalidVersionError too
         raise InvalidConstraint(f"{text!r} is no version constraint") from error
 
 
-@lru_cache(maxsize=None)
+@cache
+def parse_python(text: str) -> VersionConstraint:
+    """Read a constraint on Python's version, which only releases are compared with. Raise `InvalidConstraint`."""
+    try:
+        return parse_marker_version_constraint(text)
+    except (ValueError, AssertionError, RecursionError) as error:
+        raise InvalidConstraint(f"{text!r} is no constraint on Python's version") from error
+
+
+@cache
 def allows(text: str, version: str) -> bool:
-    """Whether a constraint that was read before allows a version. Raise `InvalidConstraint`."""
+    """Whether a constraint allows a version of a package. Raise `InvalidConstraint`."""
     try:
         return parse(text).allows(_version(version))
     except InvalidVersionError as error:
         raise InvalidConstraint(f"{version!r} is no version") from error
 
 
-@lru_cache(maxsize=None)
+@cache
+def allows_python(text: str, version: str) -> bool:
+    """Whether a constraint allows a full version of Python, such as `3.11.4`. Raise `InvalidConstraint`."""
+    return parse_python(text).allows(_version(version))
+
+
+@cache
 def _version(text: str) -> Version:
     return Version.parse(text)
 
 
-@lru_cache(maxsize=None)
+@cache
 def python_marker(text: str) -> str:
     """The marker that states a Python constraint; empty when it allows every version."""
-    constraint = parse(text)
-    return "<empty>" if constraint.is_empty() else create_nested_marker("python_version", constraint)
+    constraint = parse_python(text)
+    if constraint.is_empty():
+        return "<empty>"
+    # A bound of 3.8.0 is a bound of the whole minor, and Poetry prints it as one.
+    return _WHOLE_MINOR.sub(r'python_version \1 "\2"', create_nested_marker("python_version", constraint))
 
 
 def boundaries(text: str) -> Iterator[tuple[str, str]]:
-    """The operator and version of each end of each range in a constraint that was read before."""
-    yield from _ends(parse(text))
+    """The operator and version of each end of each range in a constraint on Python."""
+    yield from _ends(parse_python(text))
 
 
 def _ends(constraint: VersionConstraint) -> Iterator[tuple[str, str]]:
@@ -87,7 +113,7 @@ def patches(minor: str, python: str, clauses: Iterable[tuple[str, str]]) -> tupl
     patch_levels = {0, _LATE}
     for operator, version in (*clauses, *boundaries(python)):
         patch_levels.update(_neighbours(minor, operator, version))
-    return tuple(full for patch in sorted(patch_levels) if allows(python, full := f"{minor}.{patch}"))
+    return tuple(full for patch in sorted(patch_levels) if allows_python(python, full := f"{minor}.{patch}"))
 
 
 def _neighbours(minor: str, operator: str, version: str) -> Iterator[int]:

@@ -88,7 +88,7 @@ def _version(table: Table) -> Version | None:
 def _python(table: Table) -> str:
     text = table.text("python-versions", "*")
     try:
-        constraints.parse(text)
+        constraints.parse_python(text)
     except constraints.InvalidConstraint as error:
         table.error("bad-python", f"`{table.at('python-versions')}`: {error}")
         return "*"
@@ -114,7 +114,9 @@ def _conditions(table: Table) -> dict[NormalizedName, markers.Marker]:
     else:
         by_group = dict.fromkeys(groups, _marker(table, table.text("markers", "")))
     for group in by_group.keys() - set(groups):
-        table.warn("unknown-group", f"a marker for the group {group!r}, to which the package does not belong, is ignored")
+        table.warn(
+            "unknown-group", f"a marker for the group {group!r}, to which the package does not belong, is ignored"
+        )
     return {group: by_group.get(group, markers.ALWAYS) for group in groups}
 
 

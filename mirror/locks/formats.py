@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mirror.errors import LockError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mirror.locks.base import Lock
 
 _POETRY = "poetry.lock"

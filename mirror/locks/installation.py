@@ -72,7 +72,7 @@ class Installations(ABC):
         """The truth of every clause in one environment."""
         python = variables["python_full_version"]
         clauses = [atom.holds(variables[atom.variable]) for atom in self._atoms]
-        return (*clauses, *[constraints.allows(text, python) for text in self._pythons])
+        return (*clauses, *[constraints.allows_python(text, python) for text in self._pythons])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -153,7 +153,7 @@ class ByWalk(Installations):
 
     def boundaries(self) -> set[tuple[str, str]]:
         """Edges, and what each package allows: that decides between the releases of a name."""
-        several = {text for text in self._pythons}
+        several = set(self._pythons)
         return super().boundaries().union(chain.from_iterable(constraints.boundaries(text) for text in several))
 
     def unlocked(self) -> Names:

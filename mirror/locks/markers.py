@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Union
+from functools import cache
+from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 from poetry.core.version.markers import SingleMarker
@@ -93,7 +93,7 @@ class _Junction:
         return f" {self.word} ".join(f"({part})" if isinstance(part, _Junction) else str(part) for part in self.parts)
 
 
-_Node = Union[bool, Atom, _Junction]
+_Node = bool | Atom | _Junction
 
 
 class Marker:
@@ -165,7 +165,7 @@ class Marker:
         return ((atom.operator, atom.value) for atom in self.atoms() if atom.variable in _FULL_VERSIONS)
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse(text: str) -> Marker:
     """Read a marker; empty text and `*` hold always, `<empty>` never (poetry.lock). Raise `InvalidMarker`."""
     if text.strip() in ("", "*"):
@@ -267,7 +267,7 @@ def _check(atom: Atom) -> None:
         _version_clause(atom)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _version_clause(atom: Atom) -> SingleMarker | None:
     """The comparison as poetry-core judges it; None for a search in a text such as `"tegra" in platform_release`."""
     if atom.swapped:
@@ -280,7 +280,7 @@ def _version_clause(atom: Atom) -> SingleMarker | None:
         raise InvalidMarker(f"no version can be compared as in {str(atom)!r}") from error
 
 
-@lru_cache(maxsize=None)
+@cache
 def _holds(atom: Atom, actual: str) -> bool:
     negated = atom.operator in ("!=", "not in")
     if atom.swapped:

@@ -62,7 +62,7 @@ class PoetryLock(Lock):
     def membership(self, environment: Environment, scope: Scope) -> Mapping[LockedPackage, Membership]:
         """Say for each package in the scope whether the environment installs it. Raise `LockError`."""
         groups, extras = self._names(scope)
-        admitted = [full for full in environment.full_versions if constraints.allows(self.python, full)]
+        admitted = [full for full in environment.full_versions if constraints.allows_python(self.python, full)]
         here = [environment.markers(full) for full in admitted]
         taken = self._taken(groups, extras, here)
         elsewhere: frozenset[Entry] | None = None
@@ -292,7 +292,9 @@ def _project(beside: Document | None, problems: Problems, *, flat: bool) -> Proj
         found.check()
         return project
     if flat:
-        problems.add(Level.WARNING, "no-pyproject", "no pyproject.toml beside it, so nobody can tell whether it is stale")
+        problems.add(
+            Level.WARNING, "no-pyproject", "no pyproject.toml beside it, so nobody can tell whether it is stale"
+        )
     else:
         message = "no pyproject.toml beside it, without which a lock before 2.1 does not say what production needs"
         problems.add(Level.ERROR, "no-pyproject", message)
@@ -312,16 +314,14 @@ def _check_hash(
 def _python(metadata: Table) -> str:
     text = metadata.text("python-versions")
     try:
-        if constraints.parse(text).is_empty():
+        if constraints.parse_python(text).is_empty():
             metadata.error("bad-python", f"`{metadata.at('python-versions')}` {text!r} allows no version at all")
     except constraints.InvalidConstraint as error:
         metadata.error("bad-python", f"`{metadata.at('python-versions')}`: {error}")
     return text
 
 
-def _entries(
-    lock: Document, top: Table, metadata: Table, version: tuple[int, int], problems: Problems
-) -> list[Entry]:
+def _entries(lock: Document, top: Table, metadata: Table, version: tuple[int, int], problems: Problems) -> list[Entry]:
     shared = None
     if version < _SINCE_OWN_FILES:
         files = metadata.table("files")
@@ -351,9 +351,7 @@ def _known_names(
     return (pyproject.MAIN, *sorted(groups)), tuple(sorted(extras))
 
 
-def _remarks(
-    lock: Document, graph: Graph, project: Project, installations: Installations, problems: Problems
-) -> None:
+def _remarks(lock: Document, graph: Graph, project: Project, installations: Installations, problems: Problems) -> None:
     """What is no reason to stop, but to say."""
     oldest, fixed = _INACCURATE_MARKERS
     written_by = content_hash.generator(lock.first_line)

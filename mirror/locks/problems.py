@@ -10,8 +10,6 @@ from mirror.model import Level, Notice
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_SHOWN = 5
-
 
 class Problems:
     """Notices about one file, in the order in which they were found, each once."""
@@ -35,11 +33,9 @@ class Problems:
         errors = [notice for notice in self.notices if notice.level is Level.ERROR]
         if not errors:
             return
-        shown = "\n".join(f"  {error}" for error in errors[:_SHOWN])
-        more = f"\n  and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
-        count = "1 problem" if len(errors) == 1 else f"{len(errors)} problems"
+        more = f" (and {len(errors) - 1} more problems)" if len(errors) > 1 else ""
         raise LockError(
-            f"{self.label} cannot be used, {count}:\n{shown}{more}",
+            f"{errors[0]}{more}",
             hint="repair the lock, usually by running `poetry lock` again with the newest Poetry",
             notices=self.notices,
         )
@@ -48,7 +44,9 @@ class Problems:
 class Table:
     """A TOML table that is read with suspicion: a value of the wrong type is a problem, never "nothing there"."""
 
-    def __init__(self, data: Mapping[str, Any], problems: Problems, *, key: str, package: str = "", line: int = 0) -> None:
+    def __init__(
+        self, data: Mapping[str, Any], problems: Problems, *, key: str, package: str = "", line: int = 0
+    ) -> None:
         self._data = data
         self._problems = problems
         self._key = key

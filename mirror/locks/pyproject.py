@@ -87,9 +87,7 @@ def _standard(project: Table) -> bool:
     return "dependencies" in project or "optional-dependencies" in project
 
 
-def _main(
-    project: Table, poetry: Table, extras: Mapping[NormalizedName, list[NormalizedName]]
-) -> Iterator[Edge]:
+def _main(project: Table, poetry: Table, extras: Mapping[NormalizedName, list[NormalizedName]]) -> Iterator[Edge]:
     stated = [edge for text in project.texts("dependencies") if (edge := _standard_edge(project, text))]
     optional = project.table("optional-dependencies")
     for extra in optional:
@@ -126,9 +124,7 @@ def _standard_edge(table: Table, text: str, within: frozenset[NormalizedName] = 
     )
 
 
-def _poetry_edges(
-    table: Table, extras: Mapping[NormalizedName, list[NormalizedName]] | None = None
-) -> Iterator[Edge]:
+def _poetry_edges(table: Table, extras: Mapping[NormalizedName, list[NormalizedName]] | None = None) -> Iterator[Edge]:
     for name in table:
         if name.lower() == "python":
             continue

@@ -77,7 +77,7 @@ class Entry:
 
     def fits(self, python: str) -> bool:
         """Whether it allows a Python version."""
-        return constraints.allows(self.python, python)
+        return constraints.allows_python(self.python, python)
 
     def meets(self, edge: Edge) -> bool:
         """Whether it is what a requirement asks for."""
