@@ -6,6 +6,7 @@ Filenames come from locks and pages, so they are untrusted. `packaging` parses b
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -15,6 +16,10 @@ from packaging.utils import BuildTag, InvalidSdistFilename, InvalidWheelFilename
 from packaging.version import InvalidVersion, Version
 
 _ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,250}\.(whl|tar\.gz|zip|tar\.bz2|tgz|tar\.xz)")
+_LONGEST = 255 - len(".metadata")
+"""File systems hold names of 255 bytes, and the sidecar's is the longest that we make of a filename."""
+_MOST_TAGS = 1000
+"""A compressed tag set multiplies: 250 letters can say a hundred thousand tags, real wheels say a few dozen."""
 _SDIST_SUFFIXES = (".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz")
 _WHEEL_NAME = re.compile(r"[\w\d._]*", re.ASCII)
 _BUILD = re.compile(r"(\d+)(.*)", re.ASCII)
@@ -50,9 +55,18 @@ class InvalidFilename(ValueError):
     """A filename that is not on the allow-list, or does not say a project, a version and tags."""
 
 
-_parse_tag = lru_cache(maxsize=4096)(parse_tag)
 _canonicalize = lru_cache(maxsize=16384)(canonicalize_name)
 _version = lru_cache(maxsize=16384)(Version)
+
+
+@lru_cache(maxsize=4096)
+def _parse_tag(text: str) -> frozenset[Tag]:
+    return parse_tag(text, limit=_MOST_TAGS)
+
+
+def _require_allowed(filename: str) -> None:
+    if not _ALLOWED.fullmatch(filename) or ".." in filename or len(filename) > _LONGEST:
+        raise InvalidFilename(f"filename {filename!r} is not allowed")
 
 
 def is_artifact(filename: str) -> bool:
@@ -63,8 +77,7 @@ def is_artifact(filename: str) -> bool:
 @lru_cache(maxsize=65536)
 def parse(filename: str) -> Wheel | Sdist:
     """Take a filename apart. Raise `InvalidFilename` when it is hostile or says nothing (standards section 5.2)."""
-    if not _ALLOWED.fullmatch(filename) or ".." in filename:
-        raise InvalidFilename(f"filename {filename!r} is not allowed")
+    _require_allowed(filename)
     try:
         return _parse_wheel(filename) if filename.endswith(".whl") else _parse_sdist(filename)
     except (InvalidVersion, InvalidWheelFilename, InvalidSdistFilename, ValueError) as error:
@@ -88,12 +101,15 @@ def _parse_wheel(filename: str) -> Wheel:
         if match is None:
             raise InvalidWheelFilename(f"invalid build number {pieces[2]!r}")
         build = (int(match[1]), match[2])
-    return Wheel(filename, _canonicalize(pieces[0]), _version(pieces[1].replace("_", "-")), build, _parse_tag(tag))
+    return Wheel(filename, _canonicalize(pieces[0]), _version(pieces[1]), build, _parse_tag(tag))
+
+
+def _stem(filename: str) -> str:
+    return next(filename[: -len(suffix)] for suffix in _SDIST_SUFFIXES if filename.endswith(suffix))
 
 
 def _parse_sdist(filename: str) -> Sdist:
-    stem = next(filename[: -len(suffix)] for suffix in _SDIST_SUFFIXES if filename.endswith(suffix))
-    name, dash, version = stem.rpartition("-")
+    name, dash, version = _stem(filename).rpartition("-")
     if not dash or not name:
         raise InvalidSdistFilename("no version")
     return Sdist(filename, _canonicalize(name), _version(version))
@@ -109,11 +125,15 @@ def parse_sdist_of(filename: str, name: NormalizedName) -> Sdist:
 
     Raise `InvalidFilename` as `parse` does.
     """
-    if not _ALLOWED.fullmatch(filename) or ".." in filename:
-        raise InvalidFilename(f"filename {filename!r} is not allowed")
-    stem = next((filename[: -len(suffix)] for suffix in _SDIST_SUFFIXES if filename.endswith(suffix)), "")
-    match = _prefix(name).fullmatch(stem)
+    _require_allowed(filename)
+    if filename.endswith(".whl"):
+        raise InvalidFilename(f"filename {filename!r} is that of a wheel")
     try:
-        return Sdist(filename, name, _version(match[1])) if match else _parse_sdist(filename)
+        match = _prefix(name).fullmatch(_stem(filename))
+        if match:
+            with contextlib.suppress(InvalidVersion):
+                return Sdist(filename, name, _version(match[1]))
+        # `foo-bar-1.0` starts like a file of `foo`, and is one of `foo-bar`.
+        return _parse_sdist(filename)
     except (InvalidVersion, InvalidSdistFilename) as error:
         raise InvalidFilename(f"filename {filename!r} cannot be read: {error}") from error
