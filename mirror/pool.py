@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mirror.files import DigestCache
     from mirror.model import Digest, PlannedFile
 
-ALL = "all"
+_ALL = "all"
 
 
 class Pool:
@@ -31,11 +31,16 @@ class Pool:
         self.root = root
         self.digests = digests
 
+    @property
+    def consolidated(self) -> Path:
+        """The folder with a link to each file of the manifest, and the metadata beside it."""
+        return self.root / _ALL
+
     @cached_property
     def _places(self) -> dict[str, list[Path]]:
         places: dict[str, list[Path]] = {}
         if self.root.is_dir():
-            for home in sorted(path for path in self.root.iterdir() if path.is_dir() and path.name != ALL):
+            for home in sorted(path for path in self.root.iterdir() if path.is_dir() and path.name != _ALL):
                 for path in home.iterdir():
                     if is_artifact(path.name) and not path.name.startswith("."):
                         places.setdefault(path.name, []).append(path)

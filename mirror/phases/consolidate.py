@@ -12,7 +12,6 @@ from mirror import filenames
 from mirror.errors import MirrorError
 from mirror.files import place, write
 from mirror.model import Artifact, Level, Manifest, Notice
-from mirror.pool import ALL
 from mirror.simple.metadata import InvalidMetadata, read_metadata, read_sdist_metadata, requires_python
 
 if TYPE_CHECKING:
@@ -39,7 +38,6 @@ def consolidate(
     pool: Pool,
     progress: Progress,
     *,
-    locks: Sequence[str],
     known: Manifest | None = None,
     rehash: bool = False,
 ) -> Consolidation:
@@ -50,7 +48,7 @@ def consolidate(
     Raise `MirrorError` when the disk refuses.
     """
     before = {artifact.filename: artifact for artifact in known.artifacts} if known else {}
-    folder = pool.root / ALL
+    folder = pool.consolidated
     artifacts: list[Artifact] = []
     absent: list[PlannedFile] = []
     notices: list[Notice] = []
@@ -64,7 +62,7 @@ def consolidate(
             task.advance(1, what=file.filename)
     _clear(folder, artifacts)
     pool.digests.save()
-    manifest = Manifest(artifacts=tuple(artifacts), statuses=plan.statuses, locks=tuple(sorted(set(locks))))
+    manifest = Manifest(artifacts=tuple(artifacts), statuses=plan.statuses, locks=plan.locks)
     return Consolidation(manifest=manifest, absent=tuple(absent), notices=tuple(notices))
 
 

@@ -49,6 +49,7 @@ def plan(
         cells=cells,
         statuses=_statuses(offers),
         notices=_notices(wants, offers, choice),
+        locks=tuple(sorted({selection.lock.digest for selection in selections})),
     )
 
 

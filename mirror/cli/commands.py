@@ -1,0 +1,230 @@
+"""The commands: one for each phase, and those that run them all."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from mirror import __version__
+from mirror.cli import options
+from mirror.cli.options import (
+    COMMON,
+    DESTINATION,
+    DRY_RUN,
+    JSON,
+    LOCKS,
+    PUBLISH,
+    REHASH,
+    SELECTION,
+    UPSTREAM,
+    VERIFY,
+    WORK,
+)
+from mirror.cli.session import Session
+from mirror.console import Console
+from mirror.errors import IntegrityError, MirrorError
+from mirror.model import HOLES, Reason
+from mirror.state import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mirror.coverage import Coverage
+    from mirror.model import Plan
+
+FINDINGS = 1
+
+click.rich_click.TEXT_MARKUP = "rich"
+click.rich_click.MAX_WIDTH = 100
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mirror")
+def app() -> None:
+    """Mirror exactly what a lock file pins, for every platform it runs on, as a static Python index.
+
+    Example: mirror refresh --project ../app --destination /srv/mirror
+
+    Exit codes: 0 fine, 1 findings, 2 usage or configuration, 3 remote, 4 locked by another run, 5 integrity.
+    """
+
+
+def command(*groups: options.Group[Any]) -> Callable[[Callable[[Session], int]], click.Command]:
+    """Make a command of a function from a session to an exit code, with the common flags and those in `groups`."""
+
+    def make(function: Callable[[Session], int]) -> click.Command:
+        @wraps(function)
+        def run(**flags: Any) -> None:  # noqa: ANN401 - click's own shape
+            session = Session.from_flags(flags)
+            sys.exit(function(session))
+
+        return app.command(name=function.__name__.removesuffix("_command"))(options.options(*groups, COMMON)(run))
+
+    return make
+
+
+@command(LOCKS, SELECTION, UPSTREAM, WORK, DESTINATION, PUBLISH, REHASH, VERIFY, DRY_RUN, JSON)
+def refresh(session: Session) -> int:
+    """Run every phase: export, plan, download, consolidate, index, sync, verify.
+
+    Example: mirror refresh --python 3.11,3.12 --destination /srv/mirror
+    """
+    with session.workspace.claimed():
+        if session.flags["dry_run"]:
+            return _show_plan(session, session.pipeline.preview())
+        return _judge(session, session.pipeline.refresh())
+
+
+@command(LOCKS, SELECTION, UPSTREAM, WORK, DESTINATION, PUBLISH, REHASH, VERIFY)
+def setup(session: Session) -> int:
+    """Check this machine, run every phase once, and say how to go on.
+
+    Example: mirror setup --project ../app
+    """
+    for line in session.survey():
+        session.console.say(line)
+    with session.workspace.claimed():
+        code = _judge(session, session.pipeline.refresh())
+    for destination in session.settings.destination:
+        session.console.say(f"The mirror is in {destination}; look at it with: mirror serve --directory {destination}")
+    session.console.say("Point pip at it with: pip install --index-url http://127.0.0.1:8000/simple/ …")
+    session.console.say("Run `mirror refresh` whenever the lock changes, and nightly to notice what was yanked.")
+    return code
+
+
+@command(LOCKS, DRY_RUN)
+def export(session: Session) -> int:
+    """Write requirements-prod.txt and requirements-all.txt beside each lock.
+
+    Example: mirror export --project ../app
+    """
+    session.pipeline.export()
+    return 0
+
+
+@command(LOCKS, SELECTION, UPSTREAM, WORK, JSON)
+def plan(session: Session) -> int:
+    """Show what would be fetched for each target, and what is missing and why.
+
+    Example: mirror plan --targets linux-x86_64 --python 3.12 --json
+    """
+    with session.workspace.claimed():
+        return _show_plan(session, session.pipeline.plan())
+
+
+@command(UPSTREAM, WORK, DRY_RUN)
+def download(session: Session) -> int:
+    """Fetch what the last plan wants and packages/ does not hold; interrupted, it goes on where it was.
+
+    Example: mirror download --jobs 8
+    """
+    with session.workspace.claimed():
+        result = session.pipeline.download()
+    return _worst(failure.reason for failure in result.failures)
+
+
+@command(WORK, REHASH)
+def consolidate(session: Session) -> int:
+    """Link what was planned and downloaded into packages/all/, and write the manifest.
+
+    Example: mirror consolidate --rehash
+    """
+    with session.workspace.claimed():
+        session.pipeline.consolidate()
+    return 0
+
+
+@command(WORK, DRY_RUN)
+def index(session: Session) -> int:
+    """Write the pages of the manifest to index/; only what changed is rewritten.
+
+    Example: mirror index --dry-run
+    """
+    with session.workspace.claimed():
+        session.pipeline.index()
+    return 0
+
+
+@command(WORK, DESTINATION, PUBLISH, DRY_RUN)
+def sync(session: Session) -> int:
+    """Publish pages and packages to every destination, in an order that never shows a dangling link.
+
+    Example: mirror sync --destination /srv/mirror --dry-run
+    """
+    with session.workspace.claimed():
+        session.pipeline.sync()
+    return 0
+
+
+@command(LOCKS, SELECTION, WORK, DESTINATION, REHASH, VERIFY, JSON)
+def verify(session: Session) -> int:
+    """Compare what is published with the lock: every package, every environment, every byte.
+
+    Example: mirror verify --destination /srv/mirror --fail-on no-wheel,not-published --json
+    """
+    return _judge(session, session.pipeline.verify())
+
+
+@app.command()
+@click.option(
+    "--directory", type=click.Path(file_okay=False, path_type=Path), default="site", show_default=True,
+    help="The published mirror.",
+)  # fmt: skip
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 picks a free one.")
+def serve(directory: Path, host: str, port: int) -> None:
+    """Serve a published mirror over HTTP, as a good host would.
+
+    Example: mirror serve --directory ./site --port 8080
+    """
+    # The server library is imported by the one command that needs it.
+    from mirror.serve import serve as run  # noqa: PLC0415
+
+    def ready(url: str) -> None:
+        console.say(f"Serving {directory} at {url}; stop with Ctrl-C")
+        console.say(f"pip install --index-url {url}simple/ …")
+
+    console = Console()
+    run(directory, host=host, port=port, ready=ready)
+
+
+def _show_plan(session: Session, planned: Plan) -> int:
+    session.console.notices(planned.notices)
+    if session.flags["as_json"]:
+        session.console.data(json.dumps(encode(planned), indent=1, sort_keys=True))
+    else:
+        session.console.plan(planned)
+    return _worst(cell.reason for cell in planned.cells if cell.reason in HOLES)
+
+
+def _judge(session: Session, coverages: Sequence[Coverage]) -> int:
+    policy = session.settings.policy
+    if session.flags.get("as_json"):
+        session.console.data(json.dumps([coverage.to_json(policy) for coverage in coverages], indent=1))
+    else:
+        for coverage in coverages:
+            session.console.coverage(coverage, policy)
+    failures = [cell.reason for coverage in coverages for cell in coverage.failures(policy)]
+    findings = any(coverage.findings for coverage in coverages)
+    return _worst(failures) or (FINDINGS if findings else 0)
+
+
+def _worst(reasons: Any) -> int:  # noqa: ANN401
+    found = set(reasons)
+    if Reason.DIGEST_MISMATCH in found:
+        return IntegrityError.exit_code
+    return FINDINGS if found else 0
+
+
+def main() -> None:
+    """Run the command line; every error ends in its exit code and says what to do."""
+    try:
+        app(standalone_mode=True)
+    except MirrorError as error:
+        Console().error(error)
+        sys.exit(error.exit_code)

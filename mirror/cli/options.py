@@ -1,0 +1,72 @@
+"""Flags, by what they are about. A command takes the groups that it uses, so no flag of it does nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import rich_click as click
+
+from mirror.selection import SdistPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+F = TypeVar("F", bound="Callable[..., Any]")
+Group = tuple["Callable[[F], F]", ...]
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+COMMON: Group[Any] = (
+    click.option("--config", type=click.Path(path_type=Path), help="Settings file.  [default: config.env if it is there]"),
+    click.option("--quiet", "-q", is_flag=True, help="Show only warnings, errors and results."),
+)
+WORK: Group[Any] = (
+    click.option("--work-dir", type=_FOLDER, help="Holds packages/, index/ and .mirror/.  [default: .]"),
+)
+LOCKS: Group[Any] = (
+    click.option(
+        "--project", multiple=True, type=click.Path(path_type=Path),
+        help="Folder with a lock file, or a lock file; repeatable.  [default: .]",
+    ),
+    click.option("--allow-stale", is_flag=True, help="Accept a lock that is older than its pyproject.toml."),
+)  # fmt: skip
+SELECTION: Group[Any] = (
+    click.option("--targets", help="Platforms, e.g. linux-x86_64,macos-arm64."),
+    click.option("--python", "python_versions", help="CPython versions, e.g. 3.11,3.12.  [default: all the lock admits]"),
+    click.option("--groups", help="Dependency groups, e.g. main,dev.  [default: all]"),
+    click.option("--extras", help="Extras.  [default: all]"),
+)
+UPSTREAM: Group[Any] = (
+    click.option("--sdists", type=click.Choice([policy.value for policy in SdistPolicy]), help="Which sdists to mirror."),
+    click.option("--index-url", help="Simple index to read.  [default: what pip is configured to use]"),
+    click.option("--offline", is_flag=True, default=None, help="Use only what earlier runs kept."),
+    click.option("--jobs", type=int, help="Requests at once."),
+)
+DESTINATION: Group[Any] = (
+    click.option("--destination", multiple=True, help="Folder to publish to; repeatable.  [default: ./site]"),
+)
+PUBLISH: Group[Any] = (
+    click.option("--allow-shrink", is_flag=True, help="Publish even if many files would no longer be listed."),
+    click.option("--check-remote", is_flag=True, help="List the destination and repair what is missing there."),
+)
+DRY_RUN: Group[Any] = (click.option("--dry-run", "-n", is_flag=True, help="Show what would be done, and do nothing."),)
+REHASH: Group[Any] = (
+    click.option("--rehash", is_flag=True, help="Read every byte again, whatever is known to be unchanged."),
+)
+VERIFY: Group[Any] = (
+    click.option("--fail-on", help="Coverage reasons that end in exit code 1, e.g. no-wheel,sdist-only; none: never."),
+)
+JSON: Group[Any] = (click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."),)
+
+
+def options(*groups: Group[Any]) -> Callable[[F], F]:
+    """Add flags to a command, in the order given."""
+
+    def add(function: F) -> F:
+        for group in reversed(groups):
+            for option in reversed(group):
+                function = option(function)
+        return function
+
+    return add

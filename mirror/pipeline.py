@@ -1,0 +1,235 @@
+"""The pipeline: the phases in order, with the ports passed in.
+
+Each step takes the last one's result from memory, or from the state files when it runs alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from mirror.coverage import Coverage, Expectation
+from mirror.model import HOLES, Manifest, Plan, Reason
+from mirror.phases.consolidate import consolidate
+from mirror.phases.download import download
+from mirror.phases.export import export
+from mirror.phases.index import index
+from mirror.phases.plan import plan
+from mirror.phases.sync import sync
+from mirror.phases.verify import verify
+from mirror.selection import SdistPolicy, environments, select
+from mirror.state import Failures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mirror.downloads.base import Downloader
+    from mirror.locks.base import Lock
+    from mirror.model import Scope
+    from mirror.phases.download import DownloadResult
+    from mirror.phases.export import ExportResult
+    from mirror.phases.index import IndexResult
+    from mirror.phases.sync import Owner, SyncResult
+    from mirror.pool import Pool
+    from mirror.progress import Progress
+    from mirror.selection import Selection
+    from mirror.state import State
+    from mirror.stores.base import Store
+    from mirror.targets import Baseline, Target
+    from mirror.upstream.base import Upstream
+    from mirror.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What of the locks is mirrored, and for whom."""
+
+    platforms: tuple[Target, ...]
+    pythons: tuple[str, ...]
+    """Empty: every minor that a lock admits."""
+    baseline: Baseline
+    scope: Scope
+    sdists: SdistPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """The outside world."""
+
+    upstream: Upstream
+    wheels: Downloader
+    sdists: Downloader
+    pool: Pool
+    stores: tuple[Store, ...]
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switches:
+    """How a run behaves."""
+
+    dry_run: bool = False
+    allow_shrink: bool = False
+    rehash: bool = False
+    check_remote: bool = False
+
+
+@dataclass(kw_only=True)
+class Pipeline:
+    """One run over some locks. Every method is a phase; `refresh` is all of them."""
+
+    read_locks: Callable[[], tuple[Lock, ...]]
+    """Called when a phase needs the locks; the ones after `plan` work from the state files alone."""
+    choice: Choice
+    ports: Ports
+    workspace: Workspace
+    state: State
+    owner: Owner
+    switches: Switches
+
+    def refresh(self) -> tuple[Coverage, ...]:
+        """Bring the mirror up to date with the locks and prove it; one coverage for each destination."""
+        self.export()
+        planned = self.plan()
+        self.download(planned)
+        manifest = self.consolidate(planned)
+        self.index(manifest)
+        self.sync(manifest)
+        return self.verify(planned, manifest)
+
+    def export(self) -> ExportResult:
+        """Write the requirements files beside each lock."""
+        return export(self.locks, self.ports.progress, dry_run=self.switches.dry_run)
+
+    def plan(self) -> Plan:
+        """Choose the files, asking each project's page once."""
+        planned = plan(
+            self.selections,
+            self.ports.upstream,
+            self.ports.pool.names(),
+            self.ports.progress,
+            sdists=self.choice.sdists,
+        )
+        if not self.switches.dry_run:
+            # Holes are kept for `verify`, which finds out by itself what is covered or excluded.
+            self.state.save(replace(planned, cells=tuple(cell for cell in planned.cells if cell.reason in HOLES)))
+        return planned
+
+    def download(self, planned: Plan | None = None) -> DownloadResult:
+        """Fetch what the pool does not hold."""
+        result = download(
+            planned or self.state.require(Plan, "plan"),
+            self.ports.pool,
+            self.ports.wheels,
+            self.ports.sdists,
+            self.workspace.staging,
+            self.ports.progress,
+            dry_run=self.switches.dry_run,
+        )
+        if not self.switches.dry_run:
+            self.state.save(Failures(failures=result.failures))
+        return result
+
+    def consolidate(self, planned: Plan | None = None) -> Manifest:
+        """Link what the plan wants and the pool holds, and write the manifest."""
+        result = consolidate(
+            planned or self.state.require(Plan, "plan"),
+            self.ports.pool,
+            self.ports.progress,
+            known=self.state.load(Manifest),
+            rehash=self.switches.rehash,
+        )
+        for notice in result.notices:
+            self.ports.progress.notice(notice)
+        self.state.save(result.manifest)
+        return result.manifest
+
+    def index(self, manifest: Manifest | None = None) -> IndexResult:
+        """Render the pages."""
+        manifest = manifest or self.state.require(Manifest, "consolidate")
+        return index(manifest, self.workspace.pages, self.ports.progress, dry_run=self.switches.dry_run)
+
+    def sync(self, manifest: Manifest | None = None) -> tuple[SyncResult, ...]:
+        """Publish to every destination."""
+        manifest = manifest or self.state.require(Manifest, "consolidate")
+        return tuple(
+            sync(
+                manifest,
+                self.workspace.pages,
+                self.ports.pool.consolidated,
+                store,
+                self.ports.progress,
+                owner=self.owner,
+                dry_run=self.switches.dry_run,
+                allow_shrink=self.switches.allow_shrink,
+                check_remote=self.switches.check_remote,
+            )
+            for store in self.ports.stores
+        )
+
+    def verify(self, planned: Plan | None = None, manifest: Manifest | None = None) -> tuple[Coverage, ...]:
+        """Compare every destination with the locks."""
+        planned = planned or self.state.load(Plan) or Plan()
+        manifest = manifest or self.state.load(Manifest)
+        expectations = self._expectations(planned)
+        return tuple(
+            verify(expectations, store, self.ports.progress, manifest=manifest, rehash=self.switches.rehash)
+            for store in self.ports.stores
+        )
+
+    @cached_property
+    def locks(self) -> tuple[Lock, ...]:
+        """The lock files."""
+        return self.read_locks()
+
+    @cached_property
+    def selections(self) -> tuple[Selection, ...]:
+        """What each lock says of each package in each environment."""
+        choice = self.choice
+        return tuple(
+            chain.from_iterable(
+                select(lock, environments(lock, choice.platforms, choice.pythons, choice.baseline), choice.scope)
+                for lock in self.locks
+            )
+        )
+
+    def _expectations(self, planned: Plan) -> tuple[Expectation, ...]:
+        """The question of `plan` again, with what is known of why an answer may be missing."""
+        failures = self.state.load(Failures) or Failures()
+        failed = {failure.filename: (failure.reason, failure.detail) for failure in failures.failures}
+        unplanned = {
+            (cell.lock, cell.package, cell.version, cell.target, cell.python): (cell.reason, cell.detail)
+            for cell in planned.cells
+            if cell.reason in HOLES
+        }
+        return tuple(_expectation(selection, failed, unplanned) for selection in self.selections)
+
+
+def _expectation(
+    selection: Selection,
+    failed: dict[str, tuple[Reason, str]],
+    unplanned: dict[tuple[str, str, str, str, str], tuple[Reason, str]],
+) -> Expectation:
+    package, environment = selection.package, selection.environment
+    key = (selection.lock.label, package.name, str(package.version), environment.target.name, environment.python)
+    fallback = unplanned.get(key)
+    if fallback is None and selection.verdict is None:
+        candidates = selection.wheels or selection.sdists
+        fallback = next((failed[file.filename] for file in candidates if file.filename in failed), None)
+        if fallback is None and not selection.wheels:
+            fallback = selection.shortfall, ""
+    reason, detail = fallback or (Reason.NOT_PUBLISHED, "")
+    return Expectation(
+        lock=selection.lock.label,
+        package=package.name,
+        version=str(package.version),
+        target=environment.target.name,
+        python=environment.python,
+        candidates=selection.wheels,
+        sdists=selection.sdists,
+        verdict=selection.verdict,
+        fallback=reason,
+        detail=detail,
+    )

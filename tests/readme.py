@@ -1,0 +1,51 @@
+"""Write into the README what the code says: help texts and settings. `python -m tests.readme` mends it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = ("refresh", "setup", "export", "plan", "download", "consolidate", "index", "sync", "verify", "serve")
+
+
+def help_of(*command: str) -> str:
+    """The help text of a command, at a fixed width and without colours."""
+    environment = {**os.environ, "COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "mirror", *command, "--help"],
+        check=True, capture_output=True, text=True, encoding="utf-8", env={**environment, "PYTHONUTF8": "1"},
+    )  # fmt: skip
+    return "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
+
+
+def settings_table() -> str:
+    """config.env.example as a table: key, default, the comment above it."""
+    rows, comment = ["| key | default | meaning |", "|---|---|---|"], []
+    for line in (ROOT / "config.env.example").read_text(encoding="utf-8").splitlines():
+        if line.startswith("# ---") or not line:
+            comment = []
+        elif line.startswith("#"):
+            comment.append(line.lstrip("# "))
+        else:
+            key, _, value = line.partition("=")
+            shown = ", ".join(f"`{part}`" for part in value.split(",")) if value else ""
+            rows.append(f"| `{key}` | {shown} | {' '.join(comment)} |")
+    return "\n".join(rows)
+
+
+def expected(text: str) -> str:
+    """The README with its generated parts as they should be."""
+    helps = "\n\n".join(f"```console\n$ mirror {name} --help\n{help_of(name)}\n```" for name in COMMANDS)
+    for name, part in (("help", helps), ("settings", settings_table())):
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        text = re.sub(f"{begin}.*{end}", lambda _, part=part, b=begin, e=end: f"{b}\n{part}\n{e}", text, flags=re.DOTALL)
+    return text
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    readme.write_text(expected(readme.read_text(encoding="utf-8")), encoding="utf-8")
