@@ -52,11 +52,10 @@ def write(path: Path, data: bytes) -> None:
 
 def write_if_changed(path: Path, data: bytes) -> bool:
     """Write `data` unless the file holds it already; say whether it was written."""
-    try:
+    # What cannot be compared is written, and what cannot be written is told by `write`.
+    with contextlib.suppress(OSError):
         if path.stat().st_size == len(data) and path.read_bytes() == data:
             return False
-    except FileNotFoundError:
-        pass
     write(path, data)
     return True
 
@@ -111,10 +110,11 @@ class DigestCache:
         """Remember in memory, and in `path` (JSON) when it is given."""
         self._path = path
         self._lock = threading.Lock()
+        self._saving = threading.Lock()
         self._known: dict[str, str] = {}
         self._changed = False
         if path is not None:
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
                 loaded = json.loads(path.read_bytes())
                 self._known = {str(key): str(value) for key, value in loaded.items()}
 
@@ -125,13 +125,16 @@ class DigestCache:
             known = None if rehash else self._known.get(key)
         if known is not None:
             return known
+        # Kept under the key from before: a file that changes while it is read gets another one, and is read again.
         found = hash_file(path, algorithm)
-        self.record(path, found, algorithm)
+        self._keep(key, found)
         return found
 
     def record(self, path: Path, digest: str, algorithm: str = "sha256") -> None:
         """Keep a digest that was computed while the file was written."""
-        key = _key(path, algorithm)
+        self._keep(_key(path, algorithm), digest)
+
+    def _keep(self, key: str, digest: str) -> None:
         with self._lock:
             if self._known.get(key) != digest:
                 self._known[key] = digest
@@ -139,12 +142,13 @@ class DigestCache:
 
     def save(self) -> None:
         """Write what is known, if anything is new. Raise `MirrorError` when the disk refuses."""
-        with self._lock:
-            if self._path is None or not self._changed:
-                return
-            data = json.dumps(self._known, sort_keys=True, indent=0).encode()
-            self._changed = False
-        write(self._path, data)
+        with self._saving:
+            with self._lock:
+                if self._path is None or not self._changed:
+                    return
+                data = json.dumps(self._known, sort_keys=True, indent=0).encode()
+                self._changed = False
+            write(self._path, data)
 
 
 def _key(path: Path, algorithm: str) -> str:
