@@ -51,10 +51,16 @@ class Pool:
         return frozenset(self._places)
 
     def find(self, filename: str, digest: Digest, *, rehash: bool = False) -> Path | None:
-        """The file of that name whose bytes have that digest, or None."""
+        """The file of that name whose bytes have that digest, or None. Raise `MirrorError` when one cannot be read."""
         for path in self._places.get(filename, ()):
-            if path.is_file() and self.digests.digest(path, digest.algorithm, rehash=rehash) == digest.hex:
-                return path
+            try:
+                if path.is_file() and self.digests.digest(path, digest.algorithm, rehash=rehash) == digest.hex:
+                    return path
+            except OSError as error:
+                raise MirrorError(
+                    f"cannot read {path}: {error.strerror or error}",
+                    hint="delete it, and it is downloaded anew; if that happens again, look at the disk",
+                ) from error
         return None
 
     def admit(self, path: Path, file: PlannedFile) -> Path:
@@ -74,7 +80,10 @@ class Pool:
             path.chmod(0o644)
             path.replace(home)
         except OSError as error:
-            raise MirrorError(f"cannot move {file.filename} to {home.parent}: {error.strerror}") from error
+            raise MirrorError(
+                f"cannot move {file.filename} to {home.parent}: {error.strerror or error}",
+                hint="make that folder writable, or choose another place with --work-dir",
+            ) from error
         places = self._places.setdefault(file.filename, [])
         if home not in places:
             places.append(home)
