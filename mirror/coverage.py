@@ -13,7 +13,7 @@ As JSON (`Coverage.to_json`), format 1; every list is sorted, so that two report
 
 from __future__ import annotations
 
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -214,4 +214,8 @@ def _floor(percent: float) -> str:
 
 
 def _plain(cells: Iterable[Cell]) -> list[dict[str, Any]]:
-    return [asdict(cell) for cell in sorted(cells, key=lambda cell: astuple(cell)[:5])]
+    return [asdict(cell) for cell in sorted(cells, key=_place)]
+
+
+def _place(cell: Cell) -> tuple[str, ...]:
+    return cell.lock, cell.package, cell.version, cell.target, cell.python

@@ -2,8 +2,7 @@
 
 ```
 .mirror/current.json             {"format": 1, "release": "<id>", "sha256": "<of the release manifest's bytes>"}
-.mirror/releases/<id>.json       {"format": 1, "id", "locks", "objects": {key: [sha256, size]}, "previous", "retired",
-                                  "sequence"}
+.mirror/releases/<id>.json       {"format": 1, "id", "locks", "objects": {key: [sha256, size]}, "previous", "sequence"}
 ```
 
 A release is a pure function of what is published and of its predecessor: no clock, no host. A publish that was
@@ -68,7 +67,7 @@ def kind(key: str) -> Kind | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """Everything that one publish stands for. Make the next one with `following`."""
+    """Everything that one publish stands for."""
 
     sequence: int
     """Counted from 1, without a gap along `previous`."""
@@ -78,8 +77,6 @@ class Release:
     """Digest of each lock that it stands for, `sha256:<hex>`, sorted."""
     objects: Mapping[str, Fingerprint] = field(default_factory=dict)
     """Every artifact, sidecar and page by its key."""
-    retired: tuple[str, ...] = ()
-    """Pages of the release before it that this one removes once it is current; sorted."""
 
     @cached_property
     def id(self) -> str:
@@ -99,10 +96,9 @@ class Release:
         fields = {
             "format": str(FORMAT),
             "id": json.dumps(self.id),
-            "locks": _dump(self.locks),
+            "locks": json.dumps(self.locks, separators=(",", ":")),
             "objects": "{\n" + ",\n".join(lines) + "\n}",
             "previous": json.dumps(self.previous),
-            "retired": _dump(self.retired),
             "sequence": str(self.sequence),
         }
         return ("{\n" + ",\n".join(f'"{name}":{text}' for name, text in fields.items()) + "\n}\n").encode("ascii")
@@ -121,7 +117,6 @@ class Release:
                 previous=_checked(document["previous"], str),
                 locks=tuple(_matching(lock, _LOCK) for lock in _checked(document["locks"], list)),
                 objects={_key(key): _fingerprint(value) for key, value in _checked(document["objects"], dict).items()},
-                retired=tuple(_key(key) for key in _checked(document["retired"], list)),
             )
             stated = document["id"]
         except (KeyError, TypeError, ValueError) as error:
@@ -162,10 +157,6 @@ class Pointer:
             return cls(_matching(document["release"], _ID), _matching(document["sha256"], _SHA256))
         except (KeyError, TypeError, ValueError) as error:
             raise _unreadable(where, f"{type(error).__name__} {error}") from error
-
-
-def _dump(words: tuple[str, ...]) -> str:
-    return json.dumps(words, separators=(",", ":"))
 
 
 def _load(data: bytes, where: str) -> dict[str, Any]:

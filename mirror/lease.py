@@ -1,0 +1,293 @@
+"""The lease: one publisher at a time for each store, and a note of what it may leave behind.
+
+```
+.mirror/lock.json    {"format": 1, "acquired", "expires", "owner": {"boot", "host", "pid", "started"}, "token",
+                      "unsettled": [key]}
+```
+
+No lease means that the store holds exactly what its current release records. A publisher that fails or is killed
+leaves its lease, and the next one learns from `unsettled` which pages may be there that no release records. The lease
+saves work; what makes publishing safe is the conditional move of the pointer (cloud 2.5).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mirror.errors import ConflictError, MirrorError, RemoteError
+from mirror.layout import LEASE, headers
+from mirror.model import Level, Notice
+from mirror.stores.base import ABSENT, Body
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from mirror.progress import Progress
+    from mirror.stores.base import Store
+
+FORMAT = 1
+LIFETIME = 300.0
+"""Seconds for which a lease is good without a sign of life; it is renewed three times in that."""
+
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """A process that publishes."""
+
+    host: str
+    boot: str = ""
+    """This boot of the host and this process id namespace; empty where the system does not tell them."""
+    pid: int
+    started: str = ""
+    """When the process started, as the system counts it, so that a reused process id is not taken for it."""
+
+    @classmethod
+    def here(cls) -> Owner:
+        """This process."""
+        pid = os.getpid()
+        return cls(host=socket.gethostname(), boot=_boot(), pid=pid, started=_started(pid) or "")
+
+    def gone(self, observer: Owner) -> bool:
+        """Whether it ran on the observer's very host and no longer does; False when that cannot be known."""
+        if not self.boot or (self.host, self.boot) != (observer.host, observer.boot):
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return False
+        return _started(self.pid) not in (None, self.started)
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+def _boot() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str | None:
+    """The start of a process in clock ticks; `dead` for one that only waits to be reaped, None when not told."""
+    try:
+        # The second field is the command in parentheses, and may hold anything.
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return "dead" if fields[0] in (b"Z", b"X") else fields[19].decode("ascii")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A lease as it is stored."""
+
+    owner: Owner
+    token: str
+    """Random, so that no two leases have the same bytes."""
+    acquired: float
+    """Seconds since the epoch, whole."""
+    expires: float
+    unsettled: tuple[str, ...] = ()
+    """Pages that the store may hold although its current release does not record them; sorted."""
+
+    @property
+    def body(self) -> Body:
+        """The lease as JSON."""
+        fields = {
+            "format": FORMAT,
+            "owner": asdict(self.owner),
+            "token": self.token,
+            "acquired": _spell(self.acquired),
+            "expires": _spell(self.expires),
+            "unsettled": self.unsettled,
+        }
+        data = (json.dumps(fields, sort_keys=True) + "\n").encode("ascii")
+        return Body(data, hashlib.sha256(data).hexdigest(), len(data))
+
+    @classmethod
+    def parse(cls, data: bytes, where: str) -> Lease:
+        """Read a stored lease. Raise `RemoteError` for anything else: it may be held by somebody newer."""
+        try:
+            document = json.loads(data)
+            if document["format"] != FORMAT:
+                raise ValueError(f"format {document['format']} is not {FORMAT}")
+            owner = {name: str(document["owner"][name]) for name in ("host", "boot", "started")}
+            return cls(
+                owner=Owner(pid=int(document["owner"]["pid"]), **owner),
+                token=str(document["token"]),
+                acquired=_read(document["acquired"]),
+                expires=_read(document["expires"]),
+                unsettled=tuple(map(str, document["unsettled"])),
+            )
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise RemoteError(
+                f"{where}: this is no lease that can be understood: {type(error).__name__} {error}",
+                hint="make sure that nobody publishes there, then remove that file",
+            ) from error
+
+    def free(self, observer: Owner, now: float) -> bool:
+        """Whether nobody holds it any more: it has expired, or its process is known to be gone."""
+        return now >= self.expires or self.owner.gone(observer)
+
+
+def _spell(moment: float) -> str:
+    return datetime.fromtimestamp(moment, timezone.utc).strftime(_TIME)
+
+
+def _read(text: str) -> float:
+    return datetime.strptime(text, _TIME).replace(tzinfo=timezone.utc).timestamp()
+
+
+def leftover(store: Store) -> tuple[Lease, str] | None:
+    """The lease that is there, whoever holds it, and its etag."""
+    found = store.read(LEASE)
+    return (Lease.parse(found[0], f"{store.name}: {LEASE}"), found[1]) if found else None
+
+
+class Held:
+    """A lease that we hold. Safe for several threads."""
+
+    def __init__(self, store: Store, lease: Lease, etag: str, clock: Callable[[], float], lifetime: float) -> None:
+        """Hold what was just stored."""
+        self.unsettled = False
+        """Whether the store may hold something else than its current release records."""
+        self._store = store
+        self._lease = lease
+        self._etag = etag
+        self._clock = clock
+        self._lifetime = lifetime
+        self._lost: ConflictError | None = None
+        self._threads = threading.Lock()
+
+    def check(self) -> None:
+        """Raise `ConflictError` when somebody else has the lease, or when ours has run out."""
+        if self._lost is not None:
+            raise self._lost
+        if self._clock() >= self._lease.expires:
+            raise _lost(self._store, "it could not be renewed in time")
+
+    def note(self, unsettled: Iterable[str]) -> None:
+        """Write down, before it happens, what may be left behind. Raise `ConflictError` when the lease is lost."""
+        self.unsettled = True
+        self._replace(unsettled=tuple(sorted({*self._lease.unsettled, *unsettled})))
+
+    def renew(self) -> None:
+        """Give a sign of life. Raise `ConflictError` when the lease is lost."""
+        self._replace(expires=float(int(self._clock() + self._lifetime)))
+
+    def settle(self) -> None:
+        """Give the lease back: the store holds what its release records."""
+        with self._threads:
+            self._store.remove(LEASE, expect=self._etag)
+
+    def abandon(self) -> None:
+        """Let the next publisher in at once, and let it know that something may be unsettled."""
+        self._replace(expires=self._lease.acquired)
+
+    def _replace(self, **changes: object) -> None:
+        with self._threads:
+            lease = replace(self._lease, token=secrets.token_hex(8), **changes)  # type: ignore[arg-type]
+            try:
+                self._etag = self._store.put(LEASE, lease.body, headers(LEASE), expect=self._etag)
+            except ConflictError as error:
+                self._lost = _lost(self._store, "somebody else took it over")
+                raise self._lost from error
+            self._lease = lease
+
+
+@contextlib.contextmanager
+def holding(
+    store: Store,
+    owner: Owner,
+    progress: Progress,
+    *,
+    clock: Callable[[], float] = time.time,
+    lifetime: float = LIFETIME,
+) -> Iterator[Held]:
+    """Hold the store's lease for the block, and renew it meanwhile.
+
+    A block that ends well gives it back, and so does one that raises before it noted what it may leave behind; after
+    that the lease stays, expired, with the note. Raise `ConflictError` when somebody else holds it, `RemoteError` when
+    the store refuses.
+    """
+    held = _take(store, owner, clock, lifetime)
+    done = threading.Event()
+    heart = threading.Thread(target=_beat, args=(held, done, lifetime / 3), name="lease", daemon=True)
+    heart.start()
+    try:
+        yield held
+    except BaseException:
+        _stop(heart, done)
+        # The first error is the one to tell; without this courtesy the lease expires by itself.
+        with contextlib.suppress(MirrorError):
+            held.abandon() if held.unsettled else held.settle()
+        raise
+    _stop(heart, done)
+    try:
+        held.settle()
+    except MirrorError as error:
+        message = f"the lease could not be given back, the next publisher checks all pages: {error}"
+        progress.notice(Notice(level=Level.WARNING, code="lease", message=message, where=store.name))
+
+
+def _take(store: Store, owner: Owner, clock: Callable[[], float], lifetime: float) -> Held:
+    found = leftover(store)
+    now = float(int(clock()))
+    if found and not found[0].free(owner, now):
+        holder = found[0]
+        raise ConflictError(
+            f"{store.name}: {holder.owner} is publishing since {_spell(holder.acquired)}",
+            hint=f"wait for it and run again; if it is gone, its lease ends at {_spell(holder.expires)}",
+        )
+    lease = Lease(
+        owner=owner,
+        token=secrets.token_hex(8),
+        acquired=now,
+        expires=now + lifetime,
+        unsettled=found[0].unsettled if found else (),
+    )
+    try:
+        etag = store.put(LEASE, lease.body, headers(LEASE), expect=found[1] if found else ABSENT)
+    except ConflictError as error:
+        raise ConflictError(
+            f"{store.name}: somebody else has just begun to publish", hint="wait for it and run again"
+        ) from error
+    held = Held(store, lease, etag, clock, lifetime)
+    held.unsettled = found is not None
+    return held
+
+
+def _beat(held: Held, done: threading.Event, interval: float) -> None:
+    while not done.wait(interval):
+        # A store that does not answer now may do so before the lease runs out; `check` tells the publisher.
+        with contextlib.suppress(RemoteError):
+            try:
+                held.renew()
+            except ConflictError:
+                return
+
+
+def _stop(heart: threading.Thread, done: threading.Event) -> None:
+    done.set()
+    heart.join()
+
+
+def _lost(store: Store, why: str) -> ConflictError:
+    return ConflictError(f"{store.name}: the lease was lost: {why}", hint="nothing is damaged: run again")
