@@ -1,4 +1,4 @@
-"""The one question that plan and verify both ask: which files may this environment use of this locked package?
+"""The one question that plan and verify both ask: which files an environment may use of a locked package.
 
 Pure: markers, tags and versions are parameters, so one machine answers for every other one. A package that an
 environment does not want is a result with its reason, not a silence.
@@ -60,19 +60,18 @@ def accepted(package: LockedPackage, environment: Environment) -> tuple[LockedFi
     "Acts as a tie-breaker if two wheel file names are the same in all other respects"), then the filename, so that
     wheels of equal rank are chosen alike everywhere.
     """
-    ranked = []
+    ranked: list[tuple[int, filenames.Wheel, LockedFile]] = []
     for file in package.files:
         parsed = filenames.parse(file.filename) if file.filename.endswith(".whl") else None
         if isinstance(parsed, filenames.Wheel):
             rank = environment.rank(parsed.tags)
             if rank is not None:
-                ranked.append((rank, *_descending(parsed.build), file.filename, file))
-    return tuple(entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:-1]))
-
-
-def _descending(build: tuple[()] | tuple[int, str]) -> tuple[int, tuple[int, ...]]:
-    number, suffix = build or (-1, "")
-    return -number, tuple(-ord(letter) for letter in suffix)
+                ranked.append((rank, parsed, file))
+    # Sorting is stable, so the last key leads.
+    ranked.sort(key=lambda entry: entry[1].filename)
+    ranked.sort(key=lambda entry: entry[1].build, reverse=True)
+    ranked.sort(key=lambda entry: entry[0])
+    return tuple(file for _, _, file in ranked)
 
 
 def sdists(package: LockedPackage) -> tuple[LockedFile, ...]:
