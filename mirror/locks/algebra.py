@@ -7,14 +7,15 @@ plain way out that means the same.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from poetry.core.version.markers import AnyMarker, BaseMarker, EmptyMarker, parse_marker
+from poetry.core.version.markers import BaseMarker, EmptyMarker, parse_marker
 
 from mirror.locks import constraints, markers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from packaging.utils import NormalizedName
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     Names = frozenset[NormalizedName]
     Key = tuple[Entry, NormalizedName | None]
 
+_NEVER = "<empty>"
 _MOST_CLAUSES = 24
 _MOST_STEPS = 40
 
@@ -47,10 +49,15 @@ def _text(marker: BaseMarker) -> str:
     return "" if marker.is_any() else str(marker)
 
 
-def propagate(graph: Graph, groups: Names, extras: Names, python: str) -> dict[Entry, str]:
-    """The marker under which each package is reached, for every environment at once. Raise `TooComplex`."""
+def propagate(
+    graph: Graph, groups: Names, extras: Names, python: str, regions: Mapping[Entry, str]
+) -> dict[Entry, str]:
+    """The marker under which each package is reached, for every environment at once. Raise `TooComplex`.
+
+    `regions` says where each of several locked releases of one name is the one that is meant.
+    """
     try:
-        return _Propagation(graph).run(groups, extras, parse_marker(constraints.python_marker(python)))
+        return _Propagation(graph, regions).run(groups, extras, parse_marker(constraints.python_marker(python)))
     except (RecursionError, ValueError) as error:
         raise TooComplex from error
 
@@ -58,8 +65,9 @@ def propagate(graph: Graph, groups: Names, extras: Names, python: str) -> dict[E
 class _Propagation:
     """Markers flow along edges until nothing grows: an edge's is met with its owner's, several are joined."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, regions: Mapping[Entry, str]) -> None:
         self._graph = graph
+        self._regions = regions
         self._reached: dict[Key, BaseMarker] = {}
         self._waiting: deque[Key] = deque()
         self._steps = _MOST_STEPS * (len(graph.entries) + 10)
@@ -83,8 +91,10 @@ class _Propagation:
                 self._follow(edge, self._reached[key].intersect(_base(condition)))
 
     def _follow(self, edge: Edge, marker: BaseMarker) -> None:
-        for entry, region in self._regions(edge):
-            met = marker.intersect(region)
+        for entry in self._graph.by_name.get(edge.name, ()):
+            if not entry.meets(edge):
+                continue
+            met = marker.intersect(_base(entry.marker)).intersect(parse_marker(self._regions.get(entry, "")))
             if met.is_empty():
                 continue
             for key in ((entry, None), *((entry, extra) for extra in edge.wants)):
@@ -101,60 +111,55 @@ class _Propagation:
             if key not in self._waiting:
                 self._waiting.append(key)
 
-    def _regions(self, edge: Edge) -> Iterator[tuple[Entry, BaseMarker]]:
-        """The locked releases that meet a requirement, each with where it does: the newest that Python allows."""
-        candidates = [entry for entry in self._graph.by_name.get(edge.name, ()) if entry.meets(edge)]
-        rest: BaseMarker = AnyMarker()
-        for entry in candidates:
-            own = _base(entry.marker)
-            if len(candidates) > 1:
-                own = own.intersect(parse_marker(constraints.python_marker(entry.python)))
-            yield entry, own.intersect(rest)
-            if len(candidates) > 1:
-                rest = rest.intersect(own.invert())
-
 
 def _base(marker: Marker) -> BaseMarker:
     return parse_marker(marker.text)
 
 
-def enumerate_points(points: Sequence[Mapping[str, str]], holds: Sequence[bool], python: str) -> str:
-    """A marker that names the environments in which something holds one by one, as ranges of Python per platform.
+@dataclass(frozen=True, slots=True)
+class Enumerated:
+    """A marker that was put together from answers for known environments."""
+
+    text: str
+    by_platform: bool
+    """Whether it tells platforms apart, so that it speaks of the known ones only."""
+
+
+def enumerate_points(points: Sequence[Mapping[str, str]], holds: Sequence[bool]) -> Enumerated:
+    """State in which environments something holds, as ranges of Python, for each platform where they differ.
 
     `points` come ordered by Python version within each platform.
     """
-    platforms: dict[tuple[str, str], list[tuple[str, bool]]] = {}
+    platforms: dict[tuple[str, str], dict[str, bool]] = {}
     for point, answer in zip(points, holds, strict=True):
         platform = (point["sys_platform"], point["platform_machine"])
-        platforms.setdefault(platform, []).append((point["python_full_version"], answer))
-    by_range: dict[str, list[tuple[str, str]]] = {}
+        platforms.setdefault(platform, {})[point["python_full_version"]] = answer
+    members: dict[str, list[tuple[str, str]]] = {}
     for platform, answers in platforms.items():
-        by_range.setdefault(_python_ranges(answers), []).append(platform)
-    clauses = []
-    for ranges, members in by_range.items():
-        if ranges != "<empty>":
-            everywhere = len(members) == len(platforms)
-            clauses.append(markers.every(_platforms([] if everywhere else members), markers.parse(ranges)))
-    stated = markers.some(*clauses) if clauses else markers.NEVER
-    return markers.every(markers.parse(constraints.python_marker(python)), stated).text
+        members.setdefault(_python_ranges(list(answers.items())), []).append(platform)
+    if len(members) == 1:
+        return Enumerated(next(iter(members)), by_platform=False)
+    clauses = [
+        markers.every(_any_platform(found), markers.parse(ranges))
+        for ranges, found in members.items()
+        if ranges != _NEVER
+    ]
+    return Enumerated(markers.some(*clauses).text, by_platform=True)
 
 
-def _platforms(members: Iterable[tuple[str, str]]) -> Marker:
+def _any_platform(members: Iterable[tuple[str, str]]) -> Marker:
     texts = [f'sys_platform == "{system}" and platform_machine == "{machine}"' for system, machine in members]
-    return markers.some(*map(markers.parse, texts)) if texts else markers.ALWAYS
+    return markers.some(*map(markers.parse, texts))
 
 
 def _python_ranges(answers: Sequence[tuple[str, bool]]) -> str:
     """The marker for the runs of versions that hold; open at both ends, for a version beyond is most like the last."""
-    unique = list(dict(answers).items())
     runs: list[list[str]] = []
-    for index, (version, holds) in enumerate(unique):
-        if not holds:
-            continue
-        if index == 0 or not unique[index - 1][1]:
-            runs.append([f'python_full_version >= "{version}"'] if index else [])
-        if index + 1 < len(unique) and not unique[index + 1][1]:
-            runs[-1].append(f'python_full_version < "{unique[index + 1][0]}"')
+    for index, (version, holds) in enumerate(answers):
+        if holds and (index == 0 or not answers[index - 1][1]):
+            runs.append([constraints.python_marker(f">={version}")] if index else [])
+        if not holds and index and answers[index - 1][1]:
+            runs[-1].append(constraints.python_marker(f"<{version}"))
     if not runs:
-        return "<empty>"
+        return _NEVER
     return " or ".join(" and ".join(run) for run in runs) if all(runs) else ""

@@ -21,10 +21,13 @@ from poetry.core.version.exceptions import InvalidVersionError
 from mirror.targets import KNOWN_PYTHONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 _LATE = 99
 """A patch release that no CPython minor has reached: it stands for "a late one"."""
+
+OLDER_PYTHONS = ("2.7", "3.4", "3.5", "3.6", "3.7")
+"""Minors before the known ones: nothing is mirrored for them, but an exported marker must be right there as well."""
 
 _RELEASE = re.compile(r"\s*v?(\d+)\.(\d+)(?:\.(\d+))?(a|b|c|rc|\.?dev)?")
 _WHOLE_MINOR = re.compile(r'python_full_version (>=|<) "(\d+\.\d+)\.0"')
@@ -129,7 +132,7 @@ def _neighbours(minor: str, operator: str, version: str) -> Iterator[int]:
         yield patch + 1
 
 
-def minors(python: str, clauses: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """Every known CPython minor of which the constraint allows some release."""
+def minors(python: str, clauses: Iterable[tuple[str, str]], among: Sequence[str] = KNOWN_PYTHONS) -> tuple[str, ...]:
+    """Every one of some CPython minors of which the constraint allows a release."""
     known = tuple(clauses)
-    return tuple(minor for minor in KNOWN_PYTHONS if patches(minor, python, known))
+    return tuple(minor for minor in among if patches(minor, python, known))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from packaging.utils import NormalizedName, canonicalize_name
@@ -48,7 +50,7 @@ class PoetryLock(Lock):
     python: str
     """The Python versions that the project supports, in Poetry's syntax."""
     entries: tuple[Entry, ...] = field(repr=False)
-    installations: Installations = field(repr=False)
+    installations: ByConditions | ByWalk = field(repr=False)
     _exports: dict[tuple[Names, Names], tuple[Requirement, ...]] = field(default_factory=dict, repr=False)
 
     def pythons(self) -> tuple[str, ...]:
@@ -83,7 +85,7 @@ class PoetryLock(Lock):
         known = self._exports.get((groups, extras))
         if known is None:
             stated = [_requirement(*found) for found in self._stated(groups, extras)]
-            known = tuple(sorted(stated, key=lambda item: (f"{item.name}=={item.version} ; {item.marker}", str(item))))
+            known = tuple(sorted(stated, key=_as_printed))
             self._exports[groups, extras] = known
         return known
 
@@ -123,10 +125,10 @@ class PoetryLock(Lock):
     def _same_platform(self, environment: Environment) -> list[Mapping[str, str]]:
         """The environment's platform with every Python that the lock admits."""
         platform = environment.markers(environment.full_versions[0])
-        return list(self._points(platform))
+        return list(self._points(platform, self.pythons()))
 
-    def _points(self, platform: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
-        for minor in self.pythons():
+    def _points(self, platform: Mapping[str, str], minors: Sequence[str]) -> Iterator[Mapping[str, str]]:
+        for minor in minors:
             for full in self.patches(minor):
                 versions = {"python_version": minor, "python_full_version": full, "implementation_version": full}
                 yield {**platform, **versions}
@@ -134,33 +136,51 @@ class PoetryLock(Lock):
     @cached_property
     def _grid(self) -> tuple[Mapping[str, str], ...]:
         """Every platform that we know with every Python that the lock admits."""
-        platforms = {target.markers: None for target in TARGETS.values()}
-        return tuple(point for platform in platforms for point in self._points(dict(platform)))
+        return tuple(chain.from_iterable(self._points(platform, self.pythons()) for platform in _platforms()))
+
+    def _whole_grid(self, walks: ByWalk) -> tuple[Mapping[str, str], ...]:
+        """The grid with the older Pythons that the project admits, as far as the lock works there."""
+        older = constraints.minors(self.python, self._boundaries, constraints.OLDER_PYTHONS)
+        found: list[Mapping[str, str]] = []
+        for platform in _platforms():
+            for point in self._points(platform, older):
+                with suppress(LockError):
+                    walks.walk(point)
+                    found.append(point)
+            found.extend(self._points(platform, self.pythons()))
+        return tuple(found)
 
     def _stated(self, groups: Names, extras: Names) -> Iterator[tuple[Entry, str, bool]]:
         """Each package of the export with its marker, and whether that had to be put together platform by platform."""
         if isinstance(self.installations, ByConditions):
             for entry, marker in self.installations.conditions(groups, extras):
                 text = algebra.within_python(marker, self.python)
-                if text != "<empty>":
+                if text != markers.NEVER.text:
                     yield entry, text, False
             return
+        yield from self._walked(self.installations, groups, extras)
+
+    def _walked(self, walks: ByWalk, groups: Names, extras: Names) -> Iterator[tuple[Entry, str, bool]]:
+        """State what the walks of the whole grid find, in the lock's own clauses where those agree with the walks."""
+        grid = self._whole_grid(walks)
+        regions = dict(_regions(walks, grid))
         try:
-            symbolic = algebra.propagate(self.installations.graph, groups, extras, self.python)
+            texts = {entry: region.text for entry, region in regions.items()}
+            symbolic = algebra.propagate(walks.graph, groups, extras, self.python, texts)
         except algebra.TooComplex:
             symbolic = {}
-        answers = [self.installations.installed(groups, extras, point) for point in self._grid]
+        answers = [walks.installed(groups, extras, point) for point in grid]
         for entry in self.entries:
-            yield from self._verified(entry, symbolic.get(entry, "<empty>"), [entry in taken for taken in answers])
-
-    def _verified(self, entry: Entry, text: str, holds: list[bool]) -> Iterator[tuple[Entry, str, bool]]:
-        """The marker that algebra found where it agrees with the walk of every environment, otherwise a plain one."""
-        marker = markers.parse(text)
-        if [marker.holds(point) for point in self._grid] == holds:
-            if not marker.never:
-                yield entry, text, False
-        elif any(holds):
-            yield entry, algebra.enumerate_points(self._grid, holds, self.python), True
+            holds = [entry in taken for taken in answers]
+            text = symbolic.get(entry, markers.NEVER.text)
+            marker = markers.parse(text)
+            by_platform = entry in regions and regions[entry].by_platform
+            if [marker.holds(point) for point in grid] != holds:
+                plain = algebra.enumerate_points(grid, holds)
+                text = algebra.within_python(markers.parse(plain.text), self.python)
+                by_platform = plain.by_platform
+            if text != markers.NEVER.text:
+                yield entry, text, by_platform
 
     def cross_check(self, project: Project, problems: Problems) -> None:
         """Say what looks wrong in the conditions of a lock that is otherwise fine (defects D1 and D2)."""
@@ -238,7 +258,7 @@ def parse(lock: Document, beside: Document | None, *, path: Path, allow_stale: b
     problems.check()
     graph = Graph(tuple(read_entries), project.groups, project.name)
     groups, extras = _known_names(top, graph, project)
-    installations: Installations = ByConditions(graph=graph)
+    installations: ByConditions | ByWalk = ByConditions(graph=graph)
     if not flat:
         installations = ByWalk(graph=graph, groups=frozenset(groups), extras=frozenset(extras))
     _remarks(lock, graph, project, installations, problems)
@@ -388,6 +408,31 @@ def _note_extras(project: Project, problems: Problems) -> None:
             if name in required:
                 message = f"{name} is listed in the extra {extra!r}, but not marked as optional"
                 problems.add(Level.NOTE, "extra-not-optional", message)
+
+
+def _regions(walks: ByWalk, grid: Sequence[Mapping[str, str]]) -> Iterator[tuple[Entry, algebra.Enumerated]]:
+    """Where each of several locked releases of one name is the one that is meant."""
+    pins = [walks.walk(point).pins for point in grid]
+    for name, candidates in walks.graph.by_name.items():
+        if len(candidates) == 1:
+            continue
+        meant = [
+            # Where nothing asks for the name, the newest that Python allows keeps the ranges whole.
+            pinned.get(name) or next((entry for entry in candidates if entry.fits(point["python_full_version"])), None)
+            for pinned, point in zip(pins, grid, strict=True)
+        ]
+        for entry in candidates:
+            yield entry, algebra.enumerate_points(grid, [found is entry for found in meant])
+
+
+def _platforms() -> list[Mapping[str, str]]:
+    """The variables of every platform that we know, each once."""
+    return [dict(markers) for markers in dict.fromkeys(target.markers for target in TARGETS.values())]
+
+
+def _as_printed(requirement: Requirement) -> tuple[str, str]:
+    stated = f"=={requirement.version}" if requirement.version else f" @ {requirement.source.url}"
+    return f"{requirement.name}{stated} ; {requirement.marker}", requirement.source.url
 
 
 def _requirement(entry: Entry, marker: str, approximate: bool) -> Requirement:

@@ -6,12 +6,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from packaging.markers import Marker
 
 Release = tuple[NormalizedName, str]
 """Normalized name and version; the version of a direct reference is empty."""
