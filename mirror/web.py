@@ -33,6 +33,9 @@ _LONGEST_WAIT = 30.0
 """Seconds; a host that asks for more by `Retry-After` is given up on rather than waited for."""
 _DEAD_AFTER = 4
 """Requests in a row that a host did not answer at all, before it is not asked any more in this run."""
+_SLOWEST = 1024
+"""Bytes a second, over several times the timeout; whoever sends less is as good as silent."""
+_FOREVER = float("inf")
 _CHUNK = 1 << 18
 
 
@@ -47,8 +50,9 @@ class Unreachable(RemoteError):
 class Reply:
     """A status, headers, and a body that is read once."""
 
-    def __init__(self, response: requests.Response) -> None:
+    def __init__(self, response: requests.Response, patience: float) -> None:
         self._response = response
+        self._patience = patience
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
         self.url = redact(response.url)
@@ -69,8 +73,18 @@ class Reply:
         return self._pieces(decode=False)
 
     def _pieces(self, *, decode: bool) -> Iterator[bytes]:
+        raw = self._response.raw
+        since, received = time.monotonic(), 0
         try:
-            yield from self._response.raw.stream(_CHUNK, decode_content=decode)
+            # `read1` gives what is there. `read` and `stream` wait for a full chunk, and so for ever on a slow drip.
+            while piece := raw.read1(_CHUNK, decode_content=decode):
+                yield piece
+                received += len(piece)
+                now = time.monotonic()
+                if now - since > self._patience:
+                    if received < _SLOWEST * (now - since):
+                        raise Interrupted(f"{self.url}: only {received} bytes came in {now - since:.0f} seconds")
+                    since, received = now, 0
         except (HTTPError, OSError) as error:
             raise Interrupted(f"{self.url}: {_plain(error)}") from error
 
@@ -127,11 +141,12 @@ class Web:
             raise Unreachable(f"{redact(url)}: {_plain(error)}") from error
         self._count(url, answered=True)
         with response:
-            yield Reply(response)
+            yield Reply(response, patience=4 * self._network.timeout or _FOREVER)
 
-    def pause(self, attempt: int) -> None:
-        """Wait before the given attempt (1 is the first repetition): longer each time, never in step with others."""
-        time.sleep(min(0.25 * 2**attempt, 8.0) * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+    @staticmethod
+    def delay(attempt: int) -> float:
+        """Seconds to wait before an attempt (1 is the first repetition): longer each time, not in step with others."""
+        return min(0.25 * 2.0**attempt, 8.0) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
     def close(self) -> None:
         """Close every connection."""
@@ -189,13 +204,13 @@ class _Adapter(HTTPAdapter):
         return manager
 
     def build_connection_pool_key_attributes(
-        self, request: requests.PreparedRequest, verify: bool | str, cert: Any = None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
+    ) -> Any:
         host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
         # What is trusted stands in the context; urllib3 must not be told anything else.
         return host, {}
 
-    def cert_verify(self, conn: Any, url: str, verify: bool | str, cert: Any) -> None:
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Leave it to the context."""
 
 
