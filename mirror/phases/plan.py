@@ -14,7 +14,7 @@ from mirror.targets import NOARCH
 from mirror.upstream.base import Offer, Want
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from packaging.utils import NormalizedName
 
@@ -37,13 +37,15 @@ def plan(
     """Choose a file for every selection, from what the indexes offer and what the pool holds already.
 
     `held` are the filenames in the pool: a file that upstream has withdrawn stays mirrored. Raise `IntegrityError`
-    when two locks pin different bytes under one filename (standards F3), `RemoteError` as `Upstream.read` does.
+    when two locks pin different bytes under one filename (standards F3), or two files differ in upper and lower case
+    only (standards section 5.2), `RemoteError` as `Upstream.read` does.
     """
     _refuse_two_digests(selections)
     wants = _wants(selections)
     offers = upstream.read(wants, progress)
     choice = _Choice(offers=offers, held=held, sdists=sdists)
     cells = tuple(choice.decide(selection) for selection in selections)
+    _refuse_two_spellings(choice.files)
     return Plan(
         files=tuple(choice.files[filename] for filename in sorted(choice.files)),
         cells=cells,
@@ -65,14 +67,28 @@ def _refuse_two_digests(selections: Sequence[Selection]) -> None:
                 )
 
 
+def _refuse_two_spellings(planned: Iterable[str]) -> None:
+    spellings: dict[str, str] = {}
+    for filename in planned:
+        other = spellings.setdefault(filename.casefold(), filename)
+        if other != filename:
+            raise IntegrityError(
+                f"{other} and {filename} differ in upper and lower case only",
+                hint="many file systems hold only one of them: lock the project again, or mirror them separately",
+            )
+
+
 def _wants(selections: Sequence[Selection]) -> tuple[Want, ...]:
-    wanted: defaultdict[tuple[NormalizedName, str, str], dict[str, LockedFile]] = defaultdict(dict)
+    wanted: defaultdict[tuple[NormalizedName, str], dict[str, LockedFile]] = defaultdict(dict)
+    # Two locks may call one index by two names; one of them suffices to look for its credentials.
+    names: dict[tuple[NormalizedName, str], str] = {}
     for package in dict.fromkeys(selection.package for selection in selections if selection.verdict is None):
-        key = (package.name, package.source.url, package.source.reference)
+        key = (package.name, package.source.url)
+        names.setdefault(key, package.source.reference)
         wanted[key].update((file.filename, file) for file in package.files)
     return tuple(
-        Want(project=project, index=index, name=name, files=tuple(files[filename] for filename in sorted(files)))
-        for (project, index, name), files in sorted(wanted.items())
+        Want(project=key[0], index=key[1], name=names[key], files=tuple(files[name] for name in sorted(files)))
+        for key, files in sorted(wanted.items())
     )
 
 
@@ -94,8 +110,7 @@ class _Choice:
         if archive and (self.sdists is SdistPolicy.ALWAYS or self._falls_back(selection)):
             self._add(selection, archive, offer)
         if not selection.wheels:
-            kept = archive if self.sdists is not SdistPolicy.NEVER else None
-            return _cell(selection, selection.shortfall, kept, _no_wheel(selection))
+            return self._without_wheel(selection, archive, offer)
         wheel = next((file for file in selection.wheels if self._available(file, offer)), None)
         if wheel is None:
             reason, detail = _unavailable(selection.wheels[0], offer)
@@ -105,6 +120,14 @@ class _Choice:
         if yanked is not None:
             return _cell(selection, Reason.YANKED, wheel, yanked or "yanked without a reason")
         return _cell(selection, Reason.COVERED, wheel)
+
+    def _without_wheel(self, selection: Selection, archive: LockedFile | None, offer: Offer) -> Cell:
+        if self.sdists is SdistPolicy.NEVER or not selection.sdists:
+            return _cell(selection, selection.shortfall, detail=_no_wheel(selection))
+        if archive is None:
+            reason, detail = _unavailable(selection.sdists[0], offer)
+            return _cell(selection, reason, detail=detail)
+        return _cell(selection, selection.shortfall, archive, _no_wheel(selection))
 
     def _falls_back(self, selection: Selection) -> bool:
         return self.sdists is SdistPolicy.FALLBACK and not selection.wheels
@@ -177,12 +200,12 @@ def _unavailable(file: LockedFile, offer: Offer) -> tuple[Reason, str]:
 def _statuses(
     offers: Mapping[tuple[NormalizedName, str], Offer],
 ) -> tuple[tuple[NormalizedName, ProjectStatus], ...]:
-    return tuple(
-        sorted(
-            ((project, offer.status) for (project, _), offer in offers.items() if offer.status.status != "active"),
-            key=lambda entry: entry[0],
-        )
-    )
+    # A project of two indexes has the status that the first states: the default one, whose key is empty.
+    stated: dict[NormalizedName, ProjectStatus] = {}
+    for (project, _), offer in sorted(offers.items(), key=lambda entry: entry[0]):
+        if offer.status.status != "active":
+            stated.setdefault(project, offer.status)
+    return tuple(sorted(stated.items(), key=lambda entry: entry[0]))
 
 
 def _notices(
