@@ -34,10 +34,11 @@ _STYLE = """
 @media(prefers-color-scheme:dark){:root{--ink:#e7e9ee;--soft:#a3adbd;--page:#12151b;--card:#1a1f28;--line:#2d3440;
 --link:#82b8f7;--warn:#f6b27c;--warn-bg:#3a2614;--note:#b3bccb;--note-bg:#272e3a;--mark:#4d430f;--accent:#5cc8bd}}
 *{box-sizing:border-box}
-body{margin:0;background:var(--page);color:var(--ink);font:16px/1.6 system-ui,-apple-system,"Segoe UI",Roboto,
+body{margin:0;border-top:4px solid var(--accent);background:var(--page);
+color:var(--ink);font:16px/1.6 system-ui,-apple-system,"Segoe UI",Roboto,
 "DejaVu Sans",sans-serif;-webkit-text-size-adjust:100%}
 .wrap{max-width:66rem;margin:0 auto;padding:0 1.5rem}
-header{border-top:4px solid var(--accent);padding:3.25rem 0 0}
+header{padding:3.25rem 0 0}
 h1{font-size:2.25rem;line-height:1.15;letter-spacing:-.02em;margin:0 0 .75rem}
 h2{font-size:1.3rem;letter-spacing:-.01em;margin:3rem 0 .75rem}
 h3{font-size:1rem;margin:0 0 .6rem}
@@ -48,7 +49,8 @@ a:hover{text-decoration-thickness:2px}
 a:focus-visible,pre:focus-visible{outline:3px solid var(--accent);outline-offset:2px;border-radius:3px}
 .totals{display:grid;grid-template-columns:repeat(4,1fr);gap:1px;margin:2rem 0 0;padding:0;background:var(--line);
 border:1px solid var(--line);border-radius:10px;overflow:hidden}
-.totals div{background:var(--card);padding:1rem 1.25rem;display:flex;flex-direction:column-reverse}
+.totals div{background:var(--card);padding:1rem 1.25rem;display:flex;flex-direction:column-reverse;
+justify-content:flex-end}
 .totals dt{color:var(--soft);font-size:.875rem}
 .totals dd{margin:0;font-size:1.65rem;font-weight:650;letter-spacing:-.02em;line-height:1.25;
 font-variant-numeric:tabular-nums}
@@ -73,7 +75,9 @@ background:var(--note-bg);white-space:nowrap}
 footer{margin:3rem 0;color:var(--soft);font-size:.875rem}
 footer code{font-size:.8rem;overflow-wrap:anywhere}
 footer ul{margin:.25rem 0 0;padding:0;list-style:none}
-@media(max-width:46rem){.wrap{padding:0 1.1rem}header{padding-top:2rem}h1{font-size:1.8rem}.lead{font-size:1.02rem}
+@media(max-width:46rem){pre code{font-size:.8rem}
+.wrap{padding:0 1.1rem}header{padding-top:2rem}h1{font-size:1.8rem}.lead{font-size:1.02rem}
+pre{white-space:pre-wrap;overflow-wrap:anywhere}
 .totals{grid-template-columns:repeat(2,1fr)}.ways{grid-template-columns:minmax(0,1fr)}
 .projects li{grid-template-columns:minmax(0,1fr) auto;padding:.65rem 0}
 .projects .number{grid-column:2;font-size:.875rem}.projects .name{grid-row:1}.versions{grid-row:2;font-size:.925rem}}
@@ -153,11 +157,11 @@ def _badge(status: str) -> str:
 def _totals(projects: Sequence[_Project]) -> str:
     artifacts = [artifact for project in projects for artifact in project.artifacts]
     kinds = Counter("wheel" if artifact.filename.endswith(".whl") else "sdist" for artifact in artifacts)
-    of_which = ", ".join(_count(kinds[kind], kind) for kind in ("wheel", "sdist") if kinds[kind]) or "files"
+    of_which = ", ".join(_count(kinds[kind], kind) for kind in ("wheel", "sdist") if kinds[kind])
     figures = (
         ("projects", f"{len(projects):,}"),
         ("releases", f"{sum(len(project.releases) for project in projects):,}"),
-        (of_which, f"{len(artifacts):,}"),
+        (f"files: {of_which}" if artifacts else "files", f"{len(artifacts):,}"),
         ("to download in all", _size(sum(project.size for project in projects))),
     )
     rows = "".join(f"<div><dt>{label}</dt><dd>{figure}</dd></div>\n" for label, figure in figures)
@@ -230,6 +234,7 @@ _WAYS = f"""\
 <section class="way wide">
 <h3>pip</h3>
 {_snippet(_PIP)}
+<p>From then on pip, and every tool that runs it, asks this mirror alone.</p>
 </section>
 <section class="way">
 <h3>uv</h3>

@@ -75,8 +75,9 @@ def _document(body: bytes) -> tuple[LexborHTMLParser, Mapping[str, str]]:
 
 
 def _base(tree: LexborHTMLParser, url: str) -> str:
-    hrefs = (tag.attributes.get("href") for tag in tree.tags("base"))
-    href = next((href for href in hrefs if href), "")
+    # HTML, 4.2.3: what counts is "the first base element in the document with an href attribute".
+    hrefs = (tag.attributes["href"] for tag in tree.tags("base") if "href" in tag.attributes)
+    href = next(hrefs, "") or ""
     try:
         return urljoin(url, href.strip())
     except ValueError as error:

@@ -36,6 +36,7 @@ MAX_METADATA = 10 << 20
 MAX_UNPACKED = 1 << 30
 """Bytes that a compressed tar may unpack to before its PKG-INFO is given up; a tar has no directory to look in."""
 _MAX_HEADER = 1 << 20
+_CHUNK = 1 << 16
 
 _END = b"PK\x05\x06"
 _END_SIZE = 22
@@ -145,8 +146,8 @@ def _member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> byt
     if entry.flag_bits & 1:
         raise InvalidMetadata(path, f"{entry.filename} is encrypted")
     with archive.open(entry) as member:
-        # zipfile stops at the stated size and checks the CRC there.
-        data = member.read(MAX_METADATA + 1)
+        # Never more than is stated, whatever it would unpack to; zipfile checks the CRC where that ends.
+        data = member.read(entry.file_size + 1)
     if len(data) != entry.file_size:
         raise InvalidMetadata(path, f"{entry.filename} has {len(data)} bytes, not the {entry.file_size} stated")
     return data
@@ -189,8 +190,7 @@ def _pkg_info_of_tar(path: Path) -> bytes | None:
                 if found is not None or not entry.isreg():
                     raise InvalidMetadata(path, "PKG-INFO stands twice in it, or is no regular file")
                 found = _read_entry(path, archive, entry)
-        # The checksum of the compressed stream stands behind the last block of the tar.
-        stream.drain()
+        stream.finish()
     _top(path, folders)
     return found
 
@@ -243,9 +243,13 @@ class _Capped(io.RawIOBase):
             raise InvalidMetadata(self._path, f"unpacks to more than {MAX_UNPACKED} bytes")
         return data
 
-    def drain(self) -> None:
-        while self.read(1 << 16):
+    def finish(self) -> None:
+        """Read on to the end, where the checksum of the compressed stream stands; refuse a tar that was cut short."""
+        while self.read(_CHUNK):
             pass
+        # POSIX.1-2017, pax: an archive is a series of blocks "of 512 octets"; tarfile takes a torn one for the end.
+        if (MAX_UNPACKED - self._left) % tarfile.BLOCKSIZE:
+            raise InvalidMetadata(self._path, "is cut short")
 
 
 class _Header(tarfile.TarInfo):
