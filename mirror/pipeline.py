@@ -11,6 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from mirror.coverage import Coverage, Expectation
+from mirror.errors import MirrorError
 from mirror.model import HOLES, Manifest, Plan, Reason
 from mirror.phases.consolidate import consolidate
 from mirror.phases.download import download
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mirror.downloads.base import Downloader
+    from mirror.lease import Owner
     from mirror.locks.base import Lock
     from mirror.model import Scope
     from mirror.phases.download import DownloadResult
     from mirror.phases.export import ExportResult
     from mirror.phases.index import IndexResult
-    from mirror.phases.sync import Owner, SyncResult
+    from mirror.phases.sync import SyncResult
     from mirror.pool import Pool
     from mirror.progress import Progress
     from mirror.selection import Selection
@@ -99,6 +101,11 @@ class Pipeline:
         self.sync(manifest)
         return self.verify(planned, manifest)
 
+    def preview(self) -> Plan:
+        """What a refresh would fetch; nothing is written but what was read from upstream."""
+        self.export()
+        return self.plan()
+
     def export(self) -> ExportResult:
         """Write the requirements files beside each lock."""
         return export(self.locks, self.ports.progress, dry_run=self.switches.dry_run)
@@ -152,21 +159,30 @@ class Pipeline:
         return index(manifest, self.workspace.pages, self.ports.progress, dry_run=self.switches.dry_run)
 
     def sync(self, manifest: Manifest | None = None) -> tuple[SyncResult, ...]:
-        """Publish to every destination."""
+        """Publish to every destination; one that fails does not keep the next one from its release."""
         manifest = manifest or self.state.require(Manifest, "consolidate")
-        return tuple(
-            sync(
-                manifest,
-                self.workspace.pages,
-                self.ports.pool.consolidated,
-                store,
-                self.ports.progress,
-                owner=self.owner,
-                dry_run=self.switches.dry_run,
-                allow_shrink=self.switches.allow_shrink,
-                check_remote=self.switches.check_remote,
-            )
-            for store in self.ports.stores
+        results: list[SyncResult] = []
+        errors: list[MirrorError] = []
+        for store in self.ports.stores:
+            try:
+                results.append(self._sync(manifest, store))
+            except MirrorError as error:
+                errors.append(error)
+        if errors:
+            raise max(errors, key=lambda error: error.exit_code)
+        return tuple(results)
+
+    def _sync(self, manifest: Manifest, store: Store) -> SyncResult:
+        return sync(
+            manifest,
+            self.workspace.pages,
+            self.ports.pool.consolidated,
+            store,
+            self.ports.progress,
+            owner=self.owner,
+            dry_run=self.switches.dry_run,
+            allow_shrink=self.switches.allow_shrink,
+            check_remote=self.switches.check_remote,
         )
 
     def verify(self, planned: Plan | None = None, manifest: Manifest | None = None) -> tuple[Coverage, ...]:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from mirror.model import Plan
 
 FINDINGS = 1
+INTERRUPTED = 130
+"""128 + SIGINT, as shells count."""
 
 click.rich_click.TEXT_MARKUP = "rich"
 click.rich_click.MAX_WIDTH = 100
@@ -60,8 +62,12 @@ def command(*groups: options.Group[Any]) -> Callable[[Callable[[Session], int]],
     def make(function: Callable[[Session], int]) -> click.Command:
         @wraps(function)
         def run(**flags: Any) -> None:  # noqa: ANN401 - click's own shape
-            session = Session.from_flags(flags)
-            sys.exit(function(session))
+            try:
+                code = function(Session.from_flags(flags))
+            except KeyboardInterrupt:
+                Console().say("Interrupted; run it again and it goes on where it was")
+                code = INTERRUPTED
+            sys.exit(code)
 
         return app.command(name=function.__name__.removesuffix("_command"))(options.options(*groups, COMMON)(run))
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import platform
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.request import url2pathname
 
-from mirror import locks, settings
+from mirror import settings
 from mirror.console import Console
+from mirror.credentials import redact
 from mirror.downloads.configuration import Configuration
 from mirror.downloads.direct import DirectDownloader
 from mirror.downloads.pip import PipDownloader
 from mirror.errors import LockError, MirrorError
 from mirror.files import DigestCache
 from mirror.model import Level, Notice
-from mirror.phases.sync import Owner
+from mirror.lease import Owner
+from mirror.locks.formats import read as read_lock
 from mirror.pipeline import Choice, Pipeline, Ports, Switches
 from mirror.pool import Pool
 from mirror.state import State
@@ -24,8 +31,6 @@ from mirror.upstream.http import HttpUpstream
 from mirror.workspace import Workspace
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mirror.locks.base import Lock
     from mirror.settings import Settings
     from mirror.stores.base import Store
@@ -56,6 +61,23 @@ class Session:
         given = {name: value or None for name, value in self.flags.items() if name in settings.Settings.model_fields}
         return settings.load(self.config, given)
 
+    def survey(self) -> tuple[str, ...]:
+        """Say what this machine has that a mirror needs. Raise `MirrorError` when something is missing."""
+        chosen = self.settings
+        root = chosen.work_dir.absolute()
+        free = shutil.disk_usage(next(folder for folder in (root, *root.parents) if folder.is_dir())).free
+        indexes = self.configuration.settings.indexes
+        return (
+            f"Python {platform.python_version()}, pip {version('pip')}, {free / 1e9:,.0f} GB free in {chosen.work_dir}",
+            f"Locks: {', '.join(f'{lock.label} ({lock.format}, {len(lock.packages)} packages)' for lock in self.locks)}",
+            f"Index: {', '.join(redact(index) for index in indexes)}",
+        )
+
+    @cached_property
+    def configuration(self) -> Configuration:
+        """How pip reaches its indexes."""
+        return Configuration.start(index_url=self.settings.index_url)
+
     @cached_property
     def workspace(self) -> Workspace:
         """The work directory."""
@@ -67,7 +89,7 @@ class Session:
         read = []
         for path in self.settings.project:
             try:
-                read.append(locks.read(path, allow_stale=bool(self.flags.get("allow_stale"))))
+                read.append(read_lock(path, label=_label(path), allow_stale=bool(self.flags.get("allow_stale"))))
             except LockError as error:
                 self.console.notices(error.notices)
                 raise
@@ -79,7 +101,8 @@ class Session:
         """The pipeline with its ports. Locks are only read for the phases that look at them."""
         chosen = self.settings
         digests = DigestCache(self.workspace.state / "digests.json")
-        configuration = Configuration.start(index_url=chosen.index_url)
+        configuration = self.configuration
+        direct = DirectDownloader(configuration, digests)
         ports = Ports(
             upstream=HttpUpstream(
                 configuration=configuration,
@@ -87,8 +110,8 @@ class Session:
                 offline=chosen.offline,
                 jobs=chosen.jobs,
             ),
-            wheels=PipDownloader(configuration),
-            sdists=DirectDownloader(configuration, digests),
+            wheels=PipDownloader(configuration, digests, direct=direct),
+            sdists=direct,
             pool=Pool(self.workspace.packages, digests),
             stores=tuple(_store(destination, digests) for destination in chosen.destination),
             progress=self.console,
@@ -110,10 +133,17 @@ class Session:
         )
 
 
+def _label(path: Path) -> str:
+    """How messages call a lock: its path as the user named it, without the machine's own folders."""
+    return path.as_posix() if path.suffix else (path / "poetry.lock").as_posix()
+
+
 def _store(destination: str, digests: DigestCache) -> Store:
-    scheme, separator, _ = destination.partition("://")
-    if separator and scheme != "file":
-        raise MirrorError(
-            f"DESTINATION {destination} is no folder", hint="write a path such as ./site, or file:///srv/mirror"
-        )
-    return LocalStore.at(destination, digests)
+    scheme, separator, rest = destination.partition("://")
+    if not separator:
+        return LocalStore(Path(destination), digests)
+    if scheme == "file" and rest.startswith("/"):
+        return LocalStore(Path(url2pathname(rest)), digests)
+    raise MirrorError(
+        f"DESTINATION {destination} is no folder", hint="write a path such as ./site, or file:///srv/mirror"
+    )
