@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,12 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from mirror import filenames
 from mirror.errors import MirrorError
-from mirror.files import place, write
+from mirror.files import place, write_if_changed
 from mirror.model import Artifact, Level, Manifest, Notice
 from mirror.simple.metadata import InvalidMetadata, read_metadata, read_sdist_metadata, requires_python
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from mirror.model import Plan, PlannedFile
@@ -48,7 +49,6 @@ def consolidate(
     Raise `MirrorError` when the disk refuses.
     """
     before = {artifact.filename: artifact for artifact in known.artifacts} if known else {}
-    folder = pool.consolidated
     artifacts: list[Artifact] = []
     absent: list[PlannedFile] = []
     notices: list[Notice] = []
@@ -58,22 +58,40 @@ def consolidate(
             if held is None:
                 absent.append(file)
             else:
-                artifacts.append(_consolidate(file, held, folder, pool, before.get(file.filename), notices))
+                known_as = before.get(file.filename)
+                with _reading(held):
+                    artifacts.append(_consolidate(file, held, pool, known_as, notices, rehash=rehash))
             task.advance(1, what=file.filename)
-    _clear(folder, artifacts)
+    _clear(pool.consolidated, artifacts)
     pool.digests.save()
     manifest = Manifest(artifacts=tuple(artifacts), statuses=plan.statuses, locks=plan.locks)
     return Consolidation(manifest=manifest, absent=tuple(absent), notices=tuple(notices))
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MirrorError(
+            f"cannot read {path}: {error.strerror or error}",
+            hint="delete it, and it is downloaded anew; if that happens again, look at the disk",
+        ) from error
+
+
 def _consolidate(
-    file: PlannedFile, held: Path, folder: Path, pool: Pool, before: Artifact | None, notices: list[Notice]
+    file: PlannedFile,
+    held: Path,
+    pool: Pool,
+    before: Artifact | None,
+    notices: list[Notice],
+    *,
+    rehash: bool,
 ) -> Artifact:
-    sha256 = file.digest.hex if file.digest.algorithm == "sha256" else pool.digests.digest(held)
-    link = folder / file.filename
-    if not (link.exists() and link.samefile(held)):
+    sha256 = file.digest.hex if file.digest.algorithm == "sha256" else pool.digests.digest(held, rehash=rehash)
+    link = pool.consolidated / file.filename
+    if not _is_same(link, held, sha256, pool, rehash=rehash):
         place(held, link)
-    told = bool(file.url)
     artifact = Artifact(
         filename=file.filename,
         project=file.project,
@@ -84,25 +102,42 @@ def _consolidate(
         upload_time=file.upload_time,
         yanked=file.yanked,
     )
-    if before is not None and before.sha256 == sha256:
-        if not told:
-            artifact = replace(artifact, upload_time=before.upload_time, yanked=before.yanked)
-        if _extracted(before, folder):
-            return replace(
-                artifact,
-                requires_python=before.requires_python,
-                metadata_sha256=before.metadata_sha256,
-                metadata_size=before.metadata_size,
-            )
-    return _with_metadata(artifact, held, folder, pool, notices)
+    if before is None or before.sha256 != sha256:
+        return _with_metadata(artifact, held, pool, notices)
+    if not file.url:
+        artifact = replace(
+            artifact,
+            requires_python=before.requires_python,
+            upload_time=before.upload_time,
+            yanked=before.yanked,
+        )
+    if rehash or not _extracted(before, pool):
+        return _with_metadata(artifact, held, pool, notices)
+    return replace(
+        artifact,
+        requires_python=before.requires_python,
+        metadata_sha256=before.metadata_sha256,
+        metadata_size=before.metadata_size,
+    )
 
 
-def _extracted(before: Artifact, folder: Path) -> bool:
-    sidecar = folder / f"{before.filename}.metadata"
-    return bool(before.metadata_sha256) and sidecar.exists() and sidecar.stat().st_size == before.metadata_size
+def _is_same(link: Path, held: Path, sha256: str, pool: Pool, *, rehash: bool) -> bool:
+    """Whether the link is there: the same file, or the same bytes where the file system cannot link."""
+    if not link.is_file():
+        return False
+    return link.samefile(held) or pool.digests.digest(link, rehash=rehash) == sha256
 
 
-def _with_metadata(artifact: Artifact, held: Path, folder: Path, pool: Pool, notices: list[Notice]) -> Artifact:
+def _extracted(before: Artifact, pool: Pool) -> bool:
+    """Whether there is nothing to gain from opening the archive again."""
+    if not before.filename.endswith(".whl"):
+        # Reading an sdist means unpacking all of it; what it says of Python was kept.
+        return True
+    sidecar = pool.consolidated / f"{before.filename}.metadata"
+    return sidecar.is_file() and pool.digests.digest(sidecar) == before.metadata_sha256
+
+
+def _with_metadata(artifact: Artifact, held: Path, pool: Pool, notices: list[Notice]) -> Artifact:
     """Extract core metadata. The file is listed without it when it cannot be read safely: its bytes are still pinned.
 
     Only wheels get a sidecar: an sdist's metadata may change when it is built, and the standard demands metadata
@@ -113,7 +148,12 @@ def _with_metadata(artifact: Artifact, held: Path, folder: Path, pool: Pool, not
         metadata = read_metadata(held) if wheel else read_sdist_metadata(held)
     except InvalidMetadata as error:
         notices.append(
-            Notice(level=Level.WARNING, code="metadata", message=f"listed without metadata: {error}", package=artifact.project)
+            Notice(
+                level=Level.WARNING,
+                code="metadata",
+                message=f"listed without metadata: {error}",
+                package=artifact.project,
+            )
         )
         return artifact
     if metadata is None:
@@ -121,8 +161,8 @@ def _with_metadata(artifact: Artifact, held: Path, folder: Path, pool: Pool, not
     artifact = replace(artifact, requires_python=requires_python(metadata))
     if not wheel:
         return artifact
-    sidecar = folder / f"{artifact.filename}.metadata"
-    write(sidecar, metadata)
+    sidecar = pool.consolidated / f"{artifact.filename}.metadata"
+    write_if_changed(sidecar, metadata)
     sha256 = hashlib.sha256(metadata).hexdigest()
     pool.digests.record(sidecar, sha256)
     return replace(artifact, metadata_sha256=sha256, metadata_size=len(metadata))
@@ -145,7 +185,10 @@ def _clear(folder: Path, artifacts: Sequence[Artifact]) -> None:
     wanted |= {f"{artifact.filename}.metadata" for artifact in artifacts if artifact.metadata_sha256}
     try:
         for path in folder.iterdir():
-            if path.name not in wanted and path.is_file():
+            if path.name not in wanted and not path.is_dir():
                 path.unlink()
     except OSError as error:
-        raise MirrorError(f"cannot tidy {folder}: {error.strerror}") from error
+        raise MirrorError(
+            f"cannot tidy {folder}: {error.strerror or error}",
+            hint="make that folder writable, or choose another place with --work-dir",
+        ) from error
