@@ -37,7 +37,9 @@ class TooComplex(Exception):
 def within_python(marker: Marker, python: str) -> str:
     """A marker together with the project's Python range, simplified; the plain conjunction when it is a huge one."""
     bounds = markers.parse(constraints.python_marker(python))
-    if len(list(marker.atoms())) <= _MOST_CLAUSES:
+    clauses = list(marker.atoms())
+    # poetry-core reads a comparison with an empty text as one with a space.
+    if len(clauses) <= _MOST_CLAUSES and all(clause.value for clause in clauses):
         try:
             return _text(parse_marker(bounds.text).intersect(parse_marker(marker.text)))
         except (RecursionError, ValueError):

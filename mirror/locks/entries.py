@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from mirror.locks.problems import Table
 
 _EXTRA_NAME = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[([^\]]*)\])?")
-_CONTROL = re.compile(r"[\x00-\x20\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+_PATHS = ("file", "directory")
 _WEB = ("http", "https")
 
 
@@ -166,6 +167,7 @@ class _Files:
         self._version = version
         self._shared = shared
         self.digests: set[Digest] = set()
+        self._broken = False
         self._weak: list[str] = []
         self._other: list[str] = []
 
@@ -184,10 +186,14 @@ class _Files:
 
     def _add(self, item: Table, found: dict[str, Digest]) -> None:
         filename, text = item.text("file"), item.text("hash")
+        if not all(isinstance(item.raw(key), str) for key in ("file", "hash")):
+            self._broken = True  # which was told already
+            return
         try:
             digest = Digest.parse(text)
         except ValueError:
             self._table.error("bad-digest", f"the digest {text!r} of {filename!r} is none")
+            self._broken = True
             return
         if not digest.strong:
             self._weak.append(filename)
@@ -219,7 +225,7 @@ class _Files:
 
     def _complain(self, listed: tuple[Table, ...], source: Source) -> None:
         """Say why nothing is left; for a direct reference that only means that it cannot be mirrored."""
-        if source.direct:
+        if source.direct or self._broken:
             return
         if self._weak:
             self._table.error("weak-digest", f"only md5 or sha1 digests: {', '.join(self._weak)}")
@@ -239,11 +245,15 @@ def _source(table: Table, *, develop: bool) -> Source:
         return Source()
     url = table.text("url")
     texts = {key: table.text(key, "") for key in ("reference", "resolved_reference", "subdirectory")}
-    if any(_CONTROL.search(text) for text in (url, *texts.values())):
+    spaced = kind not in _PATHS and re.search(r"\s", url)
+    if spaced or any(_CONTROL.search(text) for text in (url, *texts.values())):
         table.error("bad-source", f"white space or control characters in the source {url!r}")
         return Source()
+    if not url:
+        return Source()  # which was told already
     source = Source(kind=SourceKind(kind), url=_without_credentials(table, url), editable=develop, **texts)
-    _check_source(table, source)
+    if source.url:
+        _check_source(table, source)
     return source
 
 
