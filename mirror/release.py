@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from mirror.compare import Fingerprint
 from mirror.errors import IntegrityError, RemoteError
-from mirror.layout import FRONT_PAGE, HTML, JSON, PACKAGES, SIMPLE, STATE, project_list_keys
+from mirror.layout import FRONT_PAGE, HTML, JSON, PACKAGES, POINTER, SIMPLE, STATE, project_list_keys, release_key
 from mirror.model import Word
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 FORMAT = 1
 """The newest format that is understood; it is raised when an older reader would misunderstand the file."""
@@ -157,6 +157,35 @@ class Pointer:
             return cls(_matching(document["release"], _ID), _matching(document["sha256"], _SHA256))
         except (KeyError, TypeError, ValueError) as error:
             raise _unreadable(where, f"{type(error).__name__} {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """The release that is current at a destination, as it was read."""
+
+    release: Release
+    etag: str
+    """Of the pointer; moving it on this condition keeps two publishers apart."""
+
+
+def current(read: Callable[[str], tuple[bytes, str] | None], name: str) -> Current | None:
+    """Read the current release of a store through its `read`; None when nothing was ever published there.
+
+    Raise `IntegrityError` unless the release manifest is there with the digest that the pointer states, and
+    `RemoteError` for state that cannot be understood.
+    """
+    found = read(POINTER)
+    if found is None:
+        return None
+    pointer = Pointer.parse(found[0], f"{name}: {POINTER}")
+    key = release_key(pointer.release)
+    manifest = read(key)
+    if manifest is None or hashlib.sha256(manifest[0]).hexdigest() != pointer.sha256:
+        raise IntegrityError(
+            f"{name}: {key} {'was altered' if manifest else 'is missing'}, and {POINTER} points to it",
+            hint="restore it from a backup, or publish to a new destination",
+        )
+    return Current(Release.parse(manifest[0], f"{name}: {key}"), found[1])
 
 
 def _load(data: bytes, where: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from mirror.layout import (
     release_key,
 )
 from mirror.lease import Owner, holding, leftover
-from mirror.release import Kind, Pointer, Release, kind
+from mirror.release import Kind, Pointer, Release, current, kind
 from mirror.simple import html, json
 from mirror.simple.page import PageError
 from mirror.stores.base import ABSENT, Body
@@ -206,23 +206,8 @@ class _State:
 def _read_state(store: Store) -> _State:
     lease = leftover(store)
     unsettled = lease[0].unsettled if lease else None
-    found = store.read(POINTER)
-    if found is None:
-        return _State(etag=ABSENT, release=None, unsettled=unsettled)
-    pointer = Pointer.parse(found[0], f"{store.name}: {POINTER}")
-    return _State(etag=found[1], release=read_release(store, pointer), unsettled=unsettled)
-
-
-def read_release(store: Store, pointer: Pointer) -> Release:
-    """The release that a pointer points to. Raise `IntegrityError` unless it is there with the pointer's digest."""
-    key = release_key(pointer.release)
-    found = store.read(key)
-    if found is None or hashlib.sha256(found[0]).hexdigest() != pointer.sha256:
-        raise IntegrityError(
-            f"{store.name}: {key} {'was altered' if found else 'is missing'}, {POINTER} points to it",
-            hint="restore it from a backup, or publish to a new destination",
-        )
-    return Release.parse(found[0], f"{store.name}: {key}")
+    found = current(store.read, store.name)
+    return _State(etag=found.etag if found else ABSENT, release=found.release if found else None, unsettled=unsettled)
 
 
 # What is to be done
@@ -291,10 +276,10 @@ class _Publisher:
         puts = {key: self.site.objects[key] for key in sorted(keys, key=self._order)}
         self._check_sources(puts)
         self._check_pages()
-        current = release or state.release
+        final = release or state.release
         return _Plan(
             etag=state.etag,
-            current=current.id if current else "",
+            current=final.id if final else "",
             release=release,
             puts=puts,
             deletes=tuple(deletes),
@@ -502,12 +487,12 @@ def _some(keys: Sequence[str]) -> str:
     return ", ".join(sorted(keys)[:_SHOWN]) + rest
 
 
-def _sentence(store: Store, result: SyncResult, current: str, *, dry_run: bool) -> str:
+def _sentence(store: Store, result: SyncResult, release: str, *, dry_run: bool) -> str:
     if not result.changed:
-        return f"{store.name}: nothing changed since release {current}"
+        return f"{store.name}: nothing changed since release {release}"
     counts = [f"{count:,} {word.replace('-', ' ')}{'s' * (count > 1)}" for word, count in result.counts.items()]
     removed = [f"{len(result.deletes):,} removed"] if result.deletes else []
     verb = (
         ("would publish" if dry_run else "published") if result.release else ("would repair" if dry_run else "repaired")
     )
-    return f"{store.name}: {verb} release {current}: {', '.join([*counts, *removed]) or 'no file changed'}"
+    return f"{store.name}: {verb} release {release}: {', '.join([*counts, *removed]) or 'no file changed'}"

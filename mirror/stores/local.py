@@ -177,7 +177,9 @@ class LocalStore:
             return True
         parts = path.relative_to(self._root).parts
         folders = itertools.accumulate(parts[:-1], Path.joinpath, initial=self._root)
-        return all(part in {entry.name for entry in folder.iterdir()} for folder, part in zip(folders, parts))  # noqa: B905
+        return all(
+            part in {entry.name for entry in folder.iterdir()} for folder, part in zip(folders, parts, strict=True)
+        )
 
     def _refuse_collision(self, key: str, path: Path) -> None:
         if path.exists() and not self._is_spelled(path):
