@@ -6,12 +6,13 @@ The one door to environment variables and dotenv files.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from packaging.utils import canonicalize_name
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from mirror.coverage import parse_policy
@@ -21,6 +22,9 @@ from mirror.selection import SdistPolicy
 from mirror.targets import DEFAULT_TARGETS, NOARCH, TARGETS, Baseline, Target
 
 CONFIG = "config.env"
+_MINOR = re.compile(r"[0-9]+\.[0-9]+")
+_ENCODING = "utf-8-sig"
+"""UTF-8; editors of one system put a byte order mark in front."""
 
 
 def _split(separator: str) -> BeforeValidator:
@@ -44,8 +48,7 @@ def _known_targets(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _minors(versions: tuple[str, ...]) -> tuple[str, ...]:
     for version in versions:
-        major, dot, minor = version.partition(".")
-        if not (dot and major.isdecimal() and minor.isdecimal()):
+        if not _MINOR.fullmatch(version):
             raise ValueError(f"{version!r} is no Python version such as 3.11")
     return versions
 
@@ -59,7 +62,7 @@ Minors = Annotated[tuple[str, ...], NoDecode, _split(","), AfterValidator(_minor
 class Settings(BaseSettings):
     """Everything that can be configured; `config.env.example` explains each for users, and a test compares them."""
 
-    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_file_encoding=_ENCODING, env_ignore_empty=True, extra="ignore", frozen=True)
 
     project: Paths = (Path(),)
     """Folders with a lock file, or lock files."""
@@ -103,8 +106,17 @@ class Settings(BaseSettings):
 
     @property
     def policy(self) -> frozenset[Reason]:
-        """What `--fail-on` counts. Raise `MirrorError` for a word that is no reason."""
-        return parse_policy(",".join(self.fail_on))
+        """What `--fail-on` counts. Raise `MirrorError` for a word that is no reason to fail."""
+        try:
+            return parse_policy(",".join(self.fail_on))
+        except MirrorError as error:
+            raise MirrorError(f"FAIL_ON: {error}", hint=error.hint) from error
+
+    @model_validator(mode="after")
+    def _refuse_late_surprises(self) -> Settings:
+        # Read now: what is wrong with them should not be noticed after an hour of downloads.
+        _ = self.baseline, self.policy
+        return self
 
 
 def _names(names: tuple[str, ...]) -> frozenset[Any] | None:
@@ -118,20 +130,44 @@ def load(config: Path | None, flags: dict[str, Any]) -> Settings:
     """
     if config is not None and not config.is_file():
         raise MirrorError(f"there is no {config}", hint="copy config.env.example to it, or leave --config out")
+    _keys(config)
     given = {name: value for name, value in flags.items() if value is not None}
     try:
-        return Settings(_env_file=config or CONFIG, **given)
+        return Settings(_env_file=config or CONFIG, **given)  # type: ignore[call-arg] # of pydantic-settings, not a field
     except ValidationError as error:
         raise MirrorError("\n".join(_explain(problem) for problem in error.errors())) from error
 
 
-def _explain(problem: Any) -> str:  # noqa: ANN401 - pydantic's own shape
+def _explain(problem: Any) -> str:
     name = ".".join(str(part) for part in problem["loc"][:1]).upper()
     return f"{name}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def unknown_keys(config: Path | None) -> tuple[str, ...]:
-    """Name the keys of a config file that are no setting, so that a typing error is noticed; sorted."""
+    """Name the keys of a config file that are no setting, so that a typing error is noticed; sorted.
+
+    Raise `MirrorError` for a file that cannot be read.
+    """
+    return tuple(sorted(key for key in _keys(config) if key.lower() not in Settings.model_fields))
+
+
+def _keys(config: Path | None) -> frozenset[str]:
+    """Every key of a config file; a line that is none would be left out silently, so it is refused here."""
     path = config or Path(CONFIG)
-    keys = dotenv_values(path) if path.is_file() else {}
-    return tuple(sorted(key for key in keys if key.lower() not in Settings.model_fields))
+    if not path.is_file():
+        return frozenset()
+    try:
+        with path.open(encoding=_ENCODING) as stream:
+            bindings = tuple(parse_stream(stream))
+    except (OSError, UnicodeDecodeError) as error:
+        raise MirrorError(f"cannot read {path}: {error}", hint="write it anew, as text in UTF-8") from error
+    for binding in bindings:
+        if binding.error:
+            # The line itself is not shown: it may hold a password. Blank lines in front are taken as part of it.
+            text = binding.original.string
+            blank = text[: len(text) - len(text.lstrip())].count("\n")
+            raise MirrorError(
+                f"{path}:{binding.original.line + blank}: this line is no setting",
+                hint="write KEY=value, quote a value with spaces or quotes in it, and start a comment with #",
+            )
+    return frozenset(binding.key for binding in bindings if binding.key)
