@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 from packaging.utils import canonicalize_name
-from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
 from mirror import layout
 from mirror.errors import MirrorError
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     import io
     from collections.abc import Callable, Iterator, Mapping
 
-    from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+_METHODS = ("GET", "HEAD")
 _CHUNK = 1 << 18
 _PATIENCE = 3
 """Seconds that running downloads get when the server is told to stop."""
@@ -84,11 +84,12 @@ def application(root: Path) -> ASGIApp:
     """
     tree = _Tree(Path(os.path.realpath(root)))
 
-    def answer(request: Request) -> Response:
-        return _answer(tree, request)
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        # In a thread, so that a slow disk holds up nobody else. No router: its patterns stop at a line break.
+        response = await run_in_threadpool(_answer, tree, Request(scope, receive))
+        await response(scope, receive, send)
 
-    # A plain function: starlette runs it in a thread, so that a slow disk holds up nobody else.
-    return Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "HEAD"])])
+    return answer
 
 
 class _Server(uvicorn.Server):
@@ -105,6 +106,9 @@ class _Server(uvicorn.Server):
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
+        # getaddrinfo takes larger numbers modulo 65536 and would listen somewhere else.
+        if not 0 <= port <= 0xFFFF:
+            raise OverflowError("a port is a number from 0 to 65535")
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
@@ -166,7 +170,10 @@ def _opener(path: str, flags: int) -> int:
 
 
 def _answer(tree: _Tree, request: Request) -> Response:
-    path: str = request.path_params["path"]
+    if request.method not in _METHODS:
+        return _text(405, "This is a static site", {"Allow": ", ".join(_METHODS)})
+    # ASGI: "path" includes "root_path", the prefix at which the application is mounted.
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", "")).removeprefix("/")
     if path in ("", layout.FRONT_PAGE):
         return _front(tree, request, path)
     if path.startswith(layout.PACKAGES):
@@ -228,7 +235,7 @@ def negotiate(accept: str) -> tuple[str, str]:
     ranges = dict(_accepted(accept or "*/*"))
     best: tuple[tuple[float, int], str, str] | None = None
     for asked, content_type, file in _OFFERS:
-        rank = max(_rank(ranges, media) for media in asked)
+        rank = _rank(ranges, asked)
         # An equal rank by wildcard goes to the later offer: HTML, as PEP 691 advises for `*/*`.
         better = best is None or rank > best[0] or (rank == best[0] and rank[1] < 2)
         if rank[0] > 0 and better:
@@ -244,9 +251,12 @@ def _accepted(accept: str) -> Iterator[tuple[str, float]]:
             yield media, min(float(stated), 1.0)
 
 
-def _rank(ranges: Mapping[str, float], media: str) -> tuple[float, int]:
-    """Quality of a media type, and how precisely it was named: the most specific range applies."""
-    for precision, pattern in ((2, media), (1, f"{media.partition('/')[0]}/*"), (0, "*/*")):
+def _rank(ranges: Mapping[str, float], asked: tuple[str, ...]) -> tuple[float, int]:
+    """Quality of an offer, and how precisely it was named: the most specific range applies."""
+    named = [ranges[media] for media in asked if media in ranges]
+    if named:
+        return max(named), 2
+    for precision, pattern in ((1, f"{asked[0].partition('/')[0]}/*"), (0, "*/*")):
         if pattern in ranges:
             return ranges[pattern], precision
     return 0.0, 0
@@ -372,5 +382,9 @@ def _redirect(location: str) -> Response:
 
 
 def _not_found() -> Response:
-    headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store", **_ALWAYS}
-    return Response(b"Not found\n", 404, headers)
+    return _text(404, "Not found", {})
+
+
+def _text(status: int, text: str, extra: Mapping[str, str]) -> Response:
+    headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store", **_ALWAYS, **extra}
+    return Response(f"{text}\n", status, headers)
