@@ -57,7 +57,7 @@ class State:
             return typing.cast("T", _decode(kind, document))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise MirrorError(
                 f"cannot read {path}: {error}", hint="delete it and run `mirror refresh`, which makes it anew"
             ) from error
@@ -73,7 +73,7 @@ class State:
         return self.directory / f"{kind.__name__.lower()}.json"
 
 
-def encode(value: object) -> Any:  # noqa: ANN401 - JSON has no narrower type
+def encode(value: object) -> Any:
     """Turn a value of the model into JSON: fields that have their default are left out."""
     if isinstance(value, Digest):
         return str(value)
@@ -100,13 +100,15 @@ def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
-def _decode(kind: Any, data: Any) -> object:  # noqa: ANN401
+def _decode(kind: Any, data: Any) -> object:
     if kind is Digest:
         return Digest.parse(data)
     if is_dataclass(kind) and isinstance(kind, type):
         hints = _hints(kind)
         return kind(**{name: _decode(hints[name], item) for name, item in data.items()})
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple and not isinstance(data, list):
+        raise ValueError(f"{data!r} is no list")
     if origin is tuple and arguments[-1] is Ellipsis:
         return tuple(_decode(arguments[0], item) for item in data)
     if origin is tuple:
@@ -118,7 +120,7 @@ def _decode(kind: Any, data: Any) -> object:  # noqa: ANN401
     return _scalar(kind, data)
 
 
-def _scalar(kind: Any, data: Any) -> object:  # noqa: ANN401
+def _scalar(kind: Any, data: Any) -> object:
     expected = getattr(kind, "__supertype__", kind)
     if not isinstance(data, expected) or isinstance(data, bool) is not (expected is bool):
         raise ValueError(f"{data!r} is no {expected.__name__}")

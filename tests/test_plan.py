@@ -17,6 +17,7 @@ from mirror.phases.plan import plan
 from mirror.progress import Silence
 from mirror.selection import SdistPolicy
 from mirror.simple.page import PageFile
+from mirror.state import State
 from mirror.targets import KNOWN_PYTHONS, TARGETS, Baseline
 from mirror.upstream.base import Offer
 
@@ -24,6 +25,7 @@ from .locked import ListedLock, digest, package
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from mirror.model import LockedPackage
     from mirror.progress import Progress
@@ -256,6 +258,14 @@ def test_a_direct_reference_is_named_and_nobody_is_asked_for_it(kind: SourceKind
     assert "../foo" in one(planned).detail
     assert planned.files == ()
     assert upstream.asked == []
+
+
+def test_a_password_in_a_reference_is_not_kept(tmp_path: Path) -> None:
+    source = Source(kind=SourceKind.GIT, url="https://user:pa55word@host.example/foo.git")
+    planned = make(ListedLock(packages=(package("foo", "1.0", source=source),)), upstream=Pages())
+    assert "host.example/foo.git" in one(planned).detail
+    State(tmp_path).save(planned)
+    assert b"pa55word" not in (tmp_path / "plan.json").read_bytes()
 
 
 def test_an_excluded_package_is_a_cell_and_nobody_is_asked_for_it() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mirror import filenames
+from mirror.credentials import redact
 from mirror.errors import IntegrityError
 from mirror.model import Cell, Level, Notice, Plan, PlannedFile, Reason
 from mirror.selection import SdistPolicy
@@ -178,7 +179,7 @@ def _cell(selection: Selection, reason: Reason, file: LockedFile | None = None, 
 def _excuse(selection: Selection) -> str:
     if selection.verdict is Reason.DIRECT:
         source = selection.package.source
-        return f"a {source.kind} reference, which no index serves: {source.url}"
+        return f"a {source.kind} reference, which no index serves: {redact(source.url)}"
     return ""
 
 
