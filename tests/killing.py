@@ -72,7 +72,8 @@ def killed_at(number: int, root: Path) -> None:
         writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
         if not writes and event not in CHANGES:
             return
-        if not any(str(argument).startswith(str(root)) for argument in arguments[:2]):
+        # The lock of the tree is opened for every change and never changes itself.
+        if not any(str(path).startswith(str(root)) and not str(path).endswith(".lock") for path in arguments[:2]):
             return
         with lock:
             counted += 1
