@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _STYLES = {Level.NOTE: "dim", Level.WARNING: "yellow", Level.ERROR: "bold red"}
 _WORDS = {Level.NOTE: "note", Level.WARNING: "warning", Level.ERROR: "error"}
+_LOG_WIDTH = 160
 _SHOWN = 12
 """How many notices or holes of one kind are shown before the rest is counted."""
 
@@ -66,8 +67,11 @@ class Console:
     def __init__(self, *, quiet: bool = False) -> None:
         """Write data to stdout and everything else to stderr; `quiet` keeps only warnings and errors."""
         self._quiet = quiet
-        self._out = RichConsole(highlight=False, soft_wrap=True)
+        self._out = RichConsole(highlight=False)
         self._err = RichConsole(stderr=True, highlight=False)
+        if not self._out.is_terminal:
+            # A log has no width; a table must not be cut to a terminal's that is not there.
+            self._out.width = _LOG_WIDTH
         self._seen: set[tuple[str, str]] = set()
 
     def data(self, text: str) -> None:
@@ -135,7 +139,7 @@ class Console:
         """Show what would be fetched, per target: files, bytes, and the reasons why something is missing."""
         table = Table(title=None, header_style="bold", box=None, pad_edge=False)
         for heading in ("target", "files", "size", "cells", "covered", "excluded", "sdist only", "holes"):
-            table.add_column(heading, justify="left" if heading == "target" else "right")
+            table.add_column(heading, justify="left" if heading == "target" else "right", no_wrap=True)
         for target in dict.fromkeys((*(cell.target for cell in plan.cells), *(file.home for file in plan.files))):
             files = [file for file in plan.files if file.home == target]
             cells = [cell for cell in plan.cells if cell.target == target]
@@ -156,7 +160,7 @@ class Console:
         table = Table(header_style="bold", box=None, pad_edge=False)
         headings = ("target", "cells", "covered", "%", "yanked", "sdist only", "direct", "excluded", "holes", "files", "size")
         for heading in headings:
-            table.add_column(heading, justify="left" if heading == "target" else "right")
+            table.add_column(heading, justify="left" if heading == "target" else "right", no_wrap=True)
         for row in coverage.rows:
             table.add_row(
                 row.target, str(row.cells), str(row.covered), f"{row.percent:.1f}", str(row.yanked), str(row.sdist_only),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mirror.coverage import Coverage, Expectation
 from mirror.errors import MirrorError
-from mirror.model import HOLES, Manifest, Plan, Reason
+from mirror.model import HOLES, Level, Manifest, Notice, Plan, Reason
 from mirror.phases.consolidate import consolidate
 from mirror.phases.download import download
 from mirror.phases.export import export
@@ -119,6 +119,7 @@ class Pipeline:
             self.ports.progress,
             sdists=self.choice.sdists,
         )
+        self.ports.progress.notices(planned.notices)
         if not self.switches.dry_run:
             # Holes are kept for `verify`, which finds out by itself what is covered or excluded.
             self.state.save(replace(planned, cells=tuple(cell for cell in planned.cells if cell.reason in HOLES)))
@@ -135,6 +136,10 @@ class Pipeline:
             self.ports.progress,
             dry_run=self.switches.dry_run,
         )
+        self.ports.progress.notices(
+            [Notice(level=Level.WARNING, code=failure.reason, message=failure.detail, where=failure.filename)
+             for failure in result.failures]
+        )  # fmt: skip
         if not self.switches.dry_run:
             self.state.save(Failures(failures=result.failures))
         return result
@@ -148,8 +153,7 @@ class Pipeline:
             known=self.state.load(Manifest),
             rehash=self.switches.rehash,
         )
-        for notice in result.notices:
-            self.ports.progress.notice(notice)
+        self.ports.progress.notices(result.notices)
         self.state.save(result.manifest)
         return result.manifest
 

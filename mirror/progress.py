@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from mirror.model import Notice
 
@@ -31,6 +31,9 @@ class Progress(Protocol):
     def notice(self, notice: Notice) -> None:
         """Show something that the user should know."""
 
+    def notices(self, notices: Sequence[Notice]) -> None:
+        """Show several; of many of one kind a few, and how many more there are."""
+
     def say(self, text: str) -> None:
         """Show the result of a step in one line."""
 
@@ -50,6 +53,9 @@ class Silence:
         yield _SilentTask()
 
     def notice(self, notice: Notice) -> None:
+        """Show nothing."""
+
+    def notices(self, notices: Sequence[Notice]) -> None:
         """Show nothing."""
 
     def say(self, text: str) -> None:

@@ -200,7 +200,6 @@ def serve(directory: Path, host: str, port: int) -> None:
 
 
 def _show_plan(session: Session, planned: Plan) -> int:
-    session.console.notices(planned.notices)
     if session.flags["as_json"]:
         session.console.data(json.dumps(encode(planned), indent=1, sort_keys=True))
     else:

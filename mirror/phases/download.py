@@ -61,13 +61,14 @@ def download(
     held = len(plan.files) - len(missing)
     if dry_run:
         known = sum(file.size or 0 for file in missing)
+        progress.say(f"{len(missing)} files to fetch ({known / 1e6:.1f} MB or more), {held} held already")
         return DownloadResult(fetched=len(missing), fetched_size=known, held=held)
     held += _take_left_over(missing, pool, staging)
     missing = [file for file in missing if pool.find(file.filename, file.digest) is None]
     arrivals = _Arrivals(pool)
     try:
         if missing:
-            with progress.task("download", items=len(missing), size=_total(missing)) as task:
+            with progress.task("Downloading", items=len(missing), size=_total(missing)) as task:
                 _fetch(missing, wheels, direct, staging, arrivals, task)
     finally:
         # After an interruption or a full disk there are whole files among the rest: they are kept.

@@ -65,8 +65,7 @@ def export(locks: Sequence[Lock], progress: Progress, *, dry_run: bool = False) 
                 files.append(_write(lock, name, requirements, dry_run=dry_run))
                 notices.extend(_approximate(lock, name, requirements))
                 task.advance(1, what=name)
-    for notice in notices:
-        progress.notice(notice)
+    progress.notices(notices)
     progress.say(_summary(files, dry_run=dry_run))
     return ExportResult(files=tuple(files), notices=tuple(notices))
 

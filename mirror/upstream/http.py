@@ -17,7 +17,7 @@ from urllib.request import url2pathname
 
 from mirror.credentials import redact, strip
 from mirror.errors import RemoteError
-from mirror.model import ProjectStatus
+from mirror.model import Level, Notice, ProjectStatus
 from mirror.simple import html, json
 from mirror.simple.page import PageError
 from mirror.upstream.base import Offer
@@ -67,6 +67,11 @@ class _Answer:
     refused: bool = False
 
 
+_UNCHECKED = Notice(
+    level=Level.WARNING, code="offline", message="offline: what was yanked or withdrawn since could not be checked"
+)
+
+
 class HttpUpstream:
     """The indexes that pip is configured to use, and those that locks name."""
 
@@ -105,10 +110,12 @@ class HttpUpstream:
             if want.index:
                 self._configuration.credentials.learn(want.index, want.name)
         asking = tuple(_merged(wants).values())
-        with progress.task("read the indexes", items=len(asking)) as task:
+        with progress.task("Reading indexes", items=len(asking)) as task:
             offers = self._read_all(asking, task)
         self._records.save(self._now())
-        if not self._offline:
+        if self._offline:
+            progress.notice(_UNCHECKED)
+        else:
             _refuse_nothing(offers)
         return offers
 

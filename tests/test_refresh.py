@@ -1,0 +1,289 @@
+"""The whole pipeline as a user runs it: a process, a lock, an index on loopback, a folder that is published."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import project as projects
+from tests.faulty_index import FaultyIndex, broken, wrong_bytes
+from tests.wheels import make_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.project import Project
+
+
+@pytest.fixture
+def index() -> Iterator[FaultyIndex]:
+    with FaultyIndex() as served:
+        yield served
+
+
+@pytest.fixture
+def project(tmp_path: Path, index: FaultyIndex) -> Project:
+    return projects.make(tmp_path, index)
+
+
+def succeed(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def test_refresh_mirrors_the_lock_and_proves_it(project: Project) -> None:
+    report = json.loads(succeed(project.mirror("refresh", "--json")).stdout)
+    assert report[0]["verified"]
+    assert {cell["reason"] for cell in report[0]["cells"]} == {"covered", "sdist-only"}
+    published = {path.name for path in (project.site / "packages").iterdir() if path.suffix != ".metadata"}
+    assert published == set(project.index.files)
+    assert (project.site / "simple" / "alpha" / "index.html").is_file()
+    assert (project.folder / "requirements-prod.txt").is_file()
+    assert (project.folder / "requirements-all.txt").is_file()
+
+
+def test_files_lie_with_their_target(project: Project) -> None:
+    succeed(project.mirror("refresh"))
+    homes = {path.name: path.parent.name for path in (project.work / "packages").glob("*-*/*")}
+    assert homes == {
+        f"native-2.0-{tag}.whl": home
+        for tag, home in zip(
+            projects.PLATFORM_TAGS, ("linux-x86_64", "linux-aarch64", "macos-arm64", "windows-amd64"), strict=True
+        )
+    }
+    assert {path.name for path in (project.work / "packages" / "noarch").iterdir()} == {
+        "alpha-1.0-py3-none-any.whl", "beta-1.0-py3-none-any.whl", "source-3.0.tar.gz",
+    }  # fmt: skip
+
+
+def test_a_second_run_changes_nothing_and_asks_the_network_nothing(project: Project) -> None:
+    succeed(project.mirror("refresh"))
+    before, asked = projects.tree(project.work), len(project.index.requests)
+    stamps = {path: path.stat().st_mtime_ns for path in project.site.rglob("*")}
+    succeed(project.mirror("refresh"))
+    assert len(project.index.requests) == asked
+    assert projects.tree(project.work) == before
+    assert {path: path.stat().st_mtime_ns for path in project.site.rglob("*")} == stamps
+
+
+def test_two_machines_publish_the_same_bytes(project: Project, tmp_path: Path) -> None:
+    succeed(project.mirror("refresh"))
+    other = projects.Project(project.folder, tmp_path / "elsewhere", project.index)
+    other.work.mkdir()
+    succeed(other.mirror("refresh"))
+    assert projects.tree(other.site) == projects.tree(project.site)
+
+
+def test_every_phase_alone_gives_what_refresh_gives(project: Project, tmp_path: Path) -> None:
+    succeed(project.mirror("refresh"))
+    alone = projects.Project(project.folder, tmp_path / "alone", project.index)
+    alone.work.mkdir()
+    for phase in ("export", "plan", "download", "consolidate", "index", "sync", "verify"):
+        succeed(alone.mirror(phase))
+    assert projects.tree(alone.site) == projects.tree(project.site)
+
+
+@pytest.mark.parametrize("phase", ["download", "consolidate", "index", "sync"])
+def test_a_phase_without_the_last_one_s_files_says_what_to_run(phase: str, project: Project) -> None:
+    done = project.mirror(phase)
+    assert done.returncode == 2
+    assert "hint: run `mirror" in done.stderr
+
+
+def test_offline_uses_what_is_kept_and_says_what_it_cannot_know(project: Project) -> None:
+    succeed(project.mirror("refresh"))
+    asked = len(project.index.requests)
+    before = projects.tree(project.site)
+    done = succeed(project.mirror("refresh", "--offline"))
+    assert len(project.index.requests) == asked
+    assert projects.tree(project.site) == before
+    shutil.rmtree(project.work / ".mirror")
+    done = succeed(project.mirror("refresh", "--offline"))
+    assert len(project.index.requests) == asked
+    assert "yank" in done.stderr
+
+
+def test_dry_run_writes_nothing_that_is_not_read_from_upstream(project: Project) -> None:
+    done = succeed(project.mirror("refresh", "--dry-run"))
+    assert "native" not in done.stderr
+    assert not project.site.exists()
+    assert not (project.work / "packages").exists()
+    assert not (project.folder / "requirements-all.txt").exists()
+    assert not project.index.asked("/files/")
+    assert "noarch" in done.stdout
+
+
+def test_plan_tells_every_file_and_cell_as_json(project: Project) -> None:
+    plan = json.loads(succeed(project.mirror("plan", "--json")).stdout)
+    assert {file["filename"] for file in plan["files"]} == set(project.index.files)
+    assert len(plan["cells"]) == 4 * 4
+    assert all(file["size"] for file in plan["files"])
+
+
+def test_a_lock_that_changes_moves_the_pages_and_keeps_the_artifacts(project: Project) -> None:
+    succeed(project.mirror("refresh"))
+    newer = make_wheel(project.folder.parent / "dist", "alpha", "1.1")
+    projects.lock(project, [[newer]])
+    done = project.mirror("refresh")
+    assert done.returncode == 2
+    assert "--allow-shrink" in done.stderr
+    succeed(project.mirror("refresh", "--allow-shrink"))
+    assert "1.1" in (project.site / "simple" / "alpha" / "index.html").read_text()
+    assert "1.0" not in (project.site / "simple" / "alpha" / "index.html").read_text()
+    assert not (project.site / "simple" / "beta").exists()
+    assert (project.site / "packages" / "beta-1.0-py3-none-any.whl").is_file()
+
+
+def test_what_upstream_withdraws_stays_mirrored(project: Project) -> None:
+    succeed(project.mirror("refresh"))
+    before = projects.tree(project.site)
+    project.index.unlisted.add("alpha-1.0-py3-none-any.whl")
+    (project.work / ".mirror" / "pages.json").unlink()
+    succeed(project.mirror("refresh"))
+    assert projects.tree(project.site) == before
+
+
+def test_a_yank_is_carried_over(project: Project) -> None:
+    succeed(project.mirror("refresh"))
+    project.index.facts["alpha-1.0-py3-none-any.whl"]["yanked"] = "breaks <everything>"
+    (project.work / ".mirror" / "pages.json").unlink()
+    done = succeed(project.mirror("refresh"))
+    assert "breaks <everything>" in done.stderr
+    page = (project.site / "simple" / "alpha" / "index.html").read_text()
+    assert 'data-yanked="breaks &lt;everything&gt;"' in page
+
+
+def test_a_file_that_is_not_offered_is_a_hole_and_the_rest_goes_on(project: Project) -> None:
+    project.index.unlisted.add("beta-1.0-py3-none-any.whl")
+    done = project.mirror("refresh", "--json")
+    assert done.returncode == 1
+    (report,) = json.loads(done.stdout)
+    assert {(cell["package"], cell["reason"]) for cell in report["failures"]} == {("beta", "not-offered")}
+    assert (project.site / "simple" / "alpha" / "index.html").is_file()
+    assert project.mirror("verify", "--fail-on", "no-wheel").returncode == 0
+    assert project.mirror("verify", "--fail-on", "none").returncode == 0
+
+
+def test_a_download_that_fails_is_named_with_its_reason(project: Project) -> None:
+    project.index.faults["beta-1.0-py3-none-any.whl"] = broken(404)
+    done = project.mirror("refresh")
+    assert done.returncode == 1
+    assert "beta" in done.stdout
+    assert (project.site / "simple" / "alpha" / "index.html").is_file()
+
+
+def test_wrong_bytes_end_in_the_integrity_exit_and_are_not_published(project: Project) -> None:
+    project.index.faults["beta-1.0-py3-none-any.whl"] = wrong_bytes
+    done = project.mirror("refresh", "--json")
+    assert done.returncode == 5
+    (report,) = json.loads(done.stdout)
+    assert {(cell["package"], cell["reason"]) for cell in report["failures"]} == {("beta", "digest-mismatch")}
+    assert not (project.site / "packages" / "beta-1.0-py3-none-any.whl").exists()
+
+
+def test_a_stale_lock_is_an_error_unless_allowed(project: Project) -> None:
+    pyproject = project.folder / "pyproject.toml"
+    pyproject.write_text(pyproject.read_text() + 'dependencies = ["gamma"]\n')
+    done = project.mirror("refresh")
+    assert done.returncode == 2
+    assert "poetry.lock" in done.stderr
+    assert not project.site.exists()
+    succeed(project.mirror("refresh", "--allow-stale"))
+
+
+def test_an_index_that_does_not_answer_ends_in_the_remote_exit(project: Project) -> None:
+    project.index.close()
+    done = project.mirror("refresh")
+    assert done.returncode == 3
+    assert "127.0.0.1" in done.stderr
+
+
+def test_two_locks_with_two_digests_for_one_filename_end_in_the_integrity_exit(
+    project: Project, tmp_path: Path, index: FaultyIndex
+) -> None:
+    other = projects.Project(tmp_path / "other", project.work, index)
+    projects.lock(other, [[make_wheel(tmp_path / "other-dist", "alpha", "1.0", files={"other.py": b"other"})]])
+    done = project.mirror("refresh", "--project", str(project.folder), "--project", str(other.folder))
+    assert done.returncode == 5
+    assert "alpha-1.0-py3-none-any.whl" in done.stderr
+    assert not project.site.exists()
+
+
+def test_several_projects_share_one_mirror(project: Project, tmp_path: Path, index: FaultyIndex) -> None:
+    other = projects.Project(tmp_path / "other", project.work, index)
+    projects.lock(other, [[make_wheel(tmp_path / "dist", "gamma", "1.0")]])
+    flags = ("--project", str(project.folder), "--project", str(other.folder))
+    (report,) = json.loads(succeed(project.mirror("refresh", "--json", *flags)).stdout)
+    assert len({cell["lock"] for cell in report["cells"]}) == 2
+    assert (project.site / "simple" / "gamma" / "index.html").is_file()
+
+
+def test_several_destinations_are_published_and_one_that_fails_does_not_stop_the_other(
+    project: Project, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where a folder should be")
+    flags = ("--destination", str(blocked), "--destination", str(tmp_path / "second"))
+    done = project.mirror("refresh", *flags)
+    assert done.returncode in (2, 3)
+    assert (tmp_path / "second" / "simple" / "alpha" / "index.html").is_file()
+
+
+def test_a_second_run_at_the_same_time_is_told_to_try_again(project: Project) -> None:
+    from filelock import FileLock
+
+    (project.work / ".mirror").mkdir(parents=True)
+    with FileLock(project.work / ".mirror" / "work.lock"):
+        done = project.mirror("refresh")
+    assert done.returncode == 4
+    assert "hint:" in done.stderr
+
+
+def test_credentials_show_up_nowhere(project: Project) -> None:
+    url = project.index.url.replace("http://", "http://robot:hunter2@")
+    project.index.credentials = ("robot", "hunter2")
+    done = succeed(project.mirror("refresh", "--index-url", url))
+    assert "hunter2" not in done.stdout + done.stderr
+    assert not [path for path in project.work.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
+
+
+def test_quiet_is_quiet_and_unknown_settings_are_warned_of(project: Project) -> None:
+    assert succeed(project.mirror("refresh", "--quiet")).stderr == ""
+    (project.work / "config.env").write_text("TARGTES=linux-x86_64\n")
+    done = succeed(project.mirror("refresh"))
+    assert "TARGTES" in done.stderr
+
+
+def test_setup_checks_the_machine_refreshes_and_says_how_to_go_on(project: Project) -> None:
+    done = succeed(project.mirror("setup"))
+    assert "pip" in done.stderr
+    assert "mirror serve" in done.stderr
+    assert (project.site / "index.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (("--targets", "amiga"), "amiga"),
+        (("--python", "three"), "PYTHON_VERSIONS"),
+        (("--python", "2.7"), "admits none"),
+        (("--fail-on", "rain"), "rain"),
+        (("--config", "nowhere.env"), "nowhere.env"),
+        (("--project", "nowhere"), "nowhere"),
+        (("--destination", "ftp://host.example/"), "ftp://"),
+        (("--groups", "nonsense"), "nonsense"),
+    ],
+)
+def test_bad_input_names_itself_and_ends_in_the_usage_exit(
+    flags: tuple[str, ...], word: str, project: Project
+) -> None:
+    done = project.mirror("refresh", *flags)
+    assert done.returncode == 2, done.stderr
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not project.site.exists()
