@@ -6,6 +6,7 @@ import os
 import stat
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from mirror.downloads.direct import DirectDownloader
 from mirror.downloads.pip import PipDownloader
 from mirror.errors import MirrorError
 from mirror.files import DigestCache
-from mirror.model import Digest, Failure, Plan, PlannedFile, Reason
+from mirror.model import Digest, Plan, PlannedFile, Reason
 from mirror.phases.download import DownloadResult, download
 from mirror.pool import Pool
 from mirror.progress import Silence
@@ -26,9 +27,10 @@ from tests.faulty_index import FaultyIndex
 from tests.wheels import digest_of, make_sdist, make_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from mirror.downloads.base import Arrival
+    from mirror.progress import Task
 
 IMPATIENT = Network(timeout=5.0, retries=1)
 
@@ -39,8 +41,10 @@ def index() -> Iterator[FaultyIndex]:
         yield running
 
 
-def configuration(index: FaultyIndex, network: Network = IMPATIENT, **environ: str) -> Configuration:
-    return Configuration(PipSettings(indexes=(index.url,), network=network), {**os.environ, **environ})
+def configuration(
+    index: FaultyIndex, network: Network = IMPATIENT, environ: Mapping[str, str] | None = None
+) -> Configuration:
+    return Configuration(PipSettings(indexes=(index.url,), network=network), {**os.environ, **(environ or {})})
 
 
 def planned(path: Path, url: str, **facts: object) -> PlannedFile:
@@ -213,9 +217,8 @@ def test_the_locks_own_index_is_asked_by_name_alone(tmp_path: Path, index: Fault
     with FaultyIndex(credentials=("jane", "pw")) as secret:
         wheel = make_wheel(tmp_path / "upstream", "one", "1.0")
         secret.add(wheel)
-        own = configuration(
-            index, POETRY_HTTP_BASIC_MY_CORP_IDX_USERNAME="jane", POETRY_HTTP_BASIC_MY_CORP_IDX_PASSWORD="pw"
-        )
+        prefix = "POETRY_HTTP_BASIC_MY_CORP_IDX"
+        own = configuration(index, environ={f"{prefix}_USERNAME": "jane", f"{prefix}_PASSWORD": "pw"})
         own.credentials.learn(secret.url, "my-corp.idx")
         result = Mirror(tmp_path / "mirror", own).download(planned(wheel, "", index=secret.url))
     assert result.failures == ()
@@ -246,13 +249,13 @@ def test_an_sdist_is_never_asked_of_pip_by_name(tmp_path: Path, mirror: Mirror) 
         {"PIP_REQUIRE_VIRTUALENV": "1"},
         {"PIP_UPLOADED_PRIOR_TO": "2001-01-01"},
     ],
-    ids=lambda setting: "-".join(setting),
+    ids="-".join,
 )
 def test_no_setting_of_pips_changes_what_is_downloaded(
     tmp_path: Path, index: FaultyIndex, setting: dict[str, str]
 ) -> None:
     files = several(tmp_path, index, "one")
-    mirror = Mirror(tmp_path / "mirror", configuration(index, **setting))
+    mirror = Mirror(tmp_path / "mirror", configuration(index, environ=setting))
     # Without the second way, so that it is pip that delivers.
     mirror.pip.direct = None
     assert mirror.download(*files).failures == ()
@@ -262,7 +265,7 @@ def test_pips_configuration_files_change_nothing_either(tmp_path: Path, index: F
     config = tmp_path / "pip.conf"
     config.write_text("[global]\nno-binary = :all:\n[download]\nconstraint = no-such-file.txt\n")
     files = several(tmp_path, index, "one")
-    mirror = Mirror(tmp_path / "mirror", configuration(index, PIP_CONFIG_FILE=str(config)))
+    mirror = Mirror(tmp_path / "mirror", configuration(index, environ={"PIP_CONFIG_FILE": str(config)}))
     mirror.pip.direct = None
     assert mirror.download(*files).failures == ()
 
@@ -274,7 +277,7 @@ def test_credentials_reach_the_index_but_no_command_line(tmp_path: Path) -> None
         url = secret.add(wheel, faulty_index.drip(seconds=0.02, piece=50))
         settings = PipSettings(indexes=(secret.url.replace("://", "://jane:s3cret@"),), network=IMPATIENT)
         mirror = Mirror(tmp_path / "mirror", Configuration(settings, dict(os.environ)))
-        arrivals = mirror.pip.fetch([planned(wheel, url)], mirror.staging, _task())
+        arrivals = mirror.pip.fetch([planned(wheel, url)], mirror.staging, _Task())
         seen, modes = [], set()
         outcomes: list[Arrival] = []
         reader = threading.Thread(target=lambda: outcomes.extend(arrivals))
@@ -306,9 +309,9 @@ def test_closing_ends_every_pip(tmp_path: Path, index: FaultyIndex, mirror: Mirr
     wheel = make_wheel(tmp_path / "upstream", "slow", "1.0")
     sdist = make_sdist(tmp_path / "upstream", "slow", "2.0")
     arrivals = [
-        mirror.pip.fetch([planned(wheel, index.add(wheel, faulty_index.drip(seconds=0.5)))], mirror.staging, _task()),
+        mirror.pip.fetch([planned(wheel, index.add(wheel, faulty_index.drip(seconds=0.5)))], mirror.staging, _Task()),
         mirror.direct.fetch(
-            [planned(sdist, index.add(sdist, faulty_index.drip(seconds=0.5)))], mirror.staging, _task()
+            [planned(sdist, index.add(sdist, faulty_index.drip(seconds=0.5)))], mirror.staging, _Task()
         ),
     ]
     _until(lambda: len(index.asked("/files/")) == 2)
@@ -353,10 +356,9 @@ def test_an_interruption_keeps_what_is_whole(tmp_path: Path, index: FaultyIndex,
         def expect(self, items: int | None = None, size: int | None = None) -> None: ...
 
     class Watcher(Silence):
-        def task(self, title: str, *, items: int | None = None, size: int | None = None):  # type: ignore[no-untyped-def]
-            from contextlib import nullcontext
-
-            return nullcontext(Interrupting())
+        @contextmanager
+        def task(self, title: str, *, items: int | None = None, size: int | None = None) -> Iterator[Task]:
+            yield Interrupting()
 
     plan = Plan(files=tuple(files))
     with pytest.raises(KeyboardInterrupt):
@@ -425,16 +427,13 @@ class TestBatches:
         assert divide([], 4) == ()
 
 
-def _task():  # type: ignore[no-untyped-def]
-    class Task:
-        def advance(self, items: int = 0, size: int = 0, what: str = "") -> None: ...
+class _Task:
+    def advance(self, items: int = 0, size: int = 0, what: str = "") -> None: ...
 
-        def expect(self, items: int | None = None, size: int | None = None) -> None: ...
-
-    return Task()
+    def expect(self, items: int | None = None, size: int | None = None) -> None: ...
 
 
-def _until(condition, seconds: float = 10.0) -> None:  # type: ignore[no-untyped-def]
+def _until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

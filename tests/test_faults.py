@@ -324,7 +324,7 @@ def test_a_page_that_breaks_off_is_read_again(tmp_path: Path, index: FaultyIndex
         """Promises more than it has the first time."""
 
         @property
-        def headers(self) -> dict[str, str]:  # type: ignore[override]
+        def headers(self) -> dict[str, str]:
             attempts.append(1)
             return {"Content-Length": str(len(body) + 50), "Connection": "close"} if len(attempts) == 1 else {}
 
@@ -397,6 +397,27 @@ def test_what_pip_says(lines: list[str], trouble: Trouble, reason: Reason, words
     assert (verdict.trouble, verdict.failure.reason) == (trouble, reason)
     assert words in verdict.failure.detail
     assert "pw" not in verdict.failure.detail
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "words"),
+    [
+        (404, Reason.NOT_OFFERED, "lock another release"),
+        (403, Reason.DOWNLOAD_FAILED, "credentials"),
+        (500, Reason.DOWNLOAD_FAILED, "run again"),
+    ],
+)
+def test_asked_by_name_an_index_that_fails_is_not_an_index_without_the_file(
+    tmp_path: Path, index: FaultyIndex, mirror: Mirror, status: int, reason: Reason, words: str
+) -> None:
+    """Standards section 2.5: pip silently skips an index that refuses or fails; DESIGN rule 4."""
+    bad, fine = make_wheel(tmp_path / "upstream", "bad", "1.0"), make_wheel(tmp_path / "upstream", "fine", "1.0")
+    index.add(fine)
+    index.pages["bad"] = Page(b"", status=status)
+    result = mirror.download(planned(bad, ""), planned(fine, ""))
+    assert [(failure.filename, failure.reason) for failure in result.failures] == [(bad.name, reason)]
+    assert words in result.failures[0].detail
+    assert result.fetched == 1
 
 
 def test_an_old_pip_is_named_as_the_cause(tmp_path: Path, index: FaultyIndex) -> None:

@@ -57,9 +57,9 @@ _PLAIN = Network()
 class PipSettings:
     """The part of pip's configuration that decides where files come from."""
 
-    indexes: tuple[str, ...]
+    indexes: tuple[str, ...] = field(repr=False)
     """URLs of simple indexes, the main one first, with credentials as configured: never show them."""
-    find_links: tuple[str, ...] = ()
+    find_links: tuple[str, ...] = field(default=(), repr=False)
     network: Network = field(default=Network(), repr=False)
     keyring_provider: str = ""
 

@@ -206,9 +206,13 @@ class _Fetch:
         except OSError as error:
             raise _disk_error(error.strerror or str(error)) from error
         python = self._downloader.python
+        options = _arguments(batch, requirements, seats.dest)
+        if by_name:
+            # Only then does pip say that it could not read an index; otherwise such a file is "not found" (-vv: debug).
+            options.append("-vv")
         try:
             popen = subprocess.Popen(
-                [python, "-m", "pip", "download", *_arguments(batch, requirements, seats.dest)],
+                [python, "-m", "pip", "download", *options],
                 # `-m` looks into the current folder first, so it is one that holds nothing but wheels.
                 cwd=seats.out,
                 env=self._downloader.environment(seats.temporary, by_name=by_name),

@@ -23,12 +23,16 @@ _COLLECTING = re.compile(r"Collecting ([A-Za-z0-9][A-Za-z0-9._-]*)")
 _PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 _STATUS = re.compile(r"(?:HTTP error |status code )(\d{3})|\b([45]\d\d) (?:Client|Server) Error")
 _NO_MATCH = re.compile(r"(?:No matching distribution found for|satisfies the requirement) ([A-Za-z0-9][\w.-]*?)==")
+_ABSENT = re.compile(r": 4(?:04|10) Client Error")
+_CAUSE = re.compile(r"\(Caused by \w+\((.*?)\)*$")
+_ERROR_TYPE = re.compile(r"^[\w.]+(?:Error|Exception|Timeout)\w*: ")
 _GOT = re.compile(r"\bGot\s+([0-9a-f]{64,128})\b")
 _DISK = re.compile(r"\[Errno (?:27|28|30|122)\]|No space left on device|Disk quota exceeded|File too large")
 _NETWORK = re.compile(
     r"Max retries exceeded|[Cc]onnection|Timeout|timed out|not enough bytes|IncompleteRead|incomplete download"
     r"|resolve|SSL|certificate|proxy",
 )
+_DRAWN = "\N{MULTIPLICATION SIGN}\N{BOX DRAWINGS LIGHT ARC UP AND RIGHT}\N{BOX DRAWINGS LIGHT HORIZONTAL}> "
 _KEPT_LINES = 400
 
 
@@ -57,6 +61,7 @@ class Transcript:
     def __init__(self, files: Sequence[PlannedFile]) -> None:
         self._files = {file.project: file for file in files}
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._unread: list[str] = []
         self.current: PlannedFile | None = None
         """The file that pip is at."""
         self.received = 0
@@ -69,6 +74,8 @@ class Transcript:
             self.received = int(progress[1])
             return None
         self._lines.append(line)
+        if "Could not fetch URL" in line and not _ABSENT.search(line):
+            self._unread.append(line)
         turn = _COLLECTING.match(line)
         if turn is None:
             return self._turn(None) if line.startswith(("Saved ", "Successfully downloaded ")) else None
@@ -102,10 +109,12 @@ class Transcript:
 
     def judge(self, file: PlannedFile) -> Verdict:
         """Why `file`, which made pip stop, could not be had, and what to do."""
-        text = self._complaint()
+        # Asked by name, pip passes over an index that refuses or fails, and then says that there is no such file.
+        unread = "\n".join(line for line in self._unread if f"/{file.project}/" in line)
+        text = unread or self._complaint()
         status = _STATUS.search(text)
         code = (status[1] or status[2]) if status else ""
-        said = self._reason()
+        said = _said(text)
         if code in ("404", "410") or "No matching distribution" in text:
             return _verdict(Trouble.GONE, file, Reason.NOT_OFFERED, f"{said}; lock another release, or file")
         if "DO NOT MATCH THE HASHES" in text:
@@ -124,15 +133,24 @@ class Transcript:
     def _complaint(self) -> str:
         """Everything from the first error on."""
         lines = list(self._lines)
-        start = next((place for place, line in enumerate(lines) if line.lstrip().startswith("ERROR:")), None)
-        return "\n".join(lines[start:] if start is not None else lines[-5:])
+        start = next((place for place, line in enumerate(lines) if line.lstrip().lower().startswith("error:")), -8)
+        return "\n".join(lines[start:])
 
-    def _reason(self) -> str:
-        errors = [line.strip() for line in self._complaint().splitlines() if line.strip()]
-        first = next((line for line in errors if line.startswith("ERROR:")), errors[-1] if errors else "")
-        # An unexpected exception of pip's is told as a traceback, whose last line says what it was.
-        words = errors[-1] if first == "ERROR: Exception:" else first
-        return f"pip says: {redact(words.removeprefix('ERROR:').strip())}" if words else "pip ended without a word"
+
+def _said(complaint: str) -> str:
+    """The one thing in pip's words that says what went wrong."""
+    lines = [line.strip() for line in complaint.splitlines() if line.strip()]
+    # pip's newer errors are drawn with a cross and an arrow: what happened, and about what.
+    drawn = [line.lstrip(_DRAWN) for line in lines if line[0] in _DRAWN]
+    first = next((line for line in lines if line.startswith("ERROR:")), lines[-1] if lines else "")
+    # An unexpected exception is told as a traceback, whose last line says what it was.
+    words = ": ".join(drawn) or (lines[-1] if first == "ERROR: Exception:" else first.removeprefix("ERROR:").strip())
+    cause = _CAUSE.search(words)
+    return (
+        f"pip says: {redact(cause[1] if cause else _ERROR_TYPE.sub('', words))}"
+        if words
+        else "pip ended without a word"
+    )
 
 
 def _verdict(trouble: Trouble, file: PlannedFile, reason: Reason, detail: str) -> Verdict:
