@@ -20,6 +20,7 @@ from tests import wheels
 from tests.lockfiles import digest, flat, package, poetry, read, write
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from mirror.model import Notice
@@ -35,13 +36,13 @@ class Recorder(Silence):
 
     def __init__(self) -> None:
         self.told: list[str] = []
-        self.notices: list[Notice] = []
+        self.noticed: list[Notice] = []
 
     def say(self, text: str) -> None:
         self.told.append(text)
 
-    def notice(self, notice: Notice) -> None:
-        self.notices.append(notice)
+    def notices(self, notices: Sequence[Notice]) -> None:
+        self.noticed.extend(notices)
 
 
 def exported(folder: Path) -> tuple[str, str]:
@@ -187,7 +188,7 @@ def test_platforms_one_by_one_are_reported(tmp_path: Path) -> None:
     watching = Recorder()
     result = export([read(tmp_path)], watching)
     assert [(notice.level, notice.code) for notice in result.notices] == [(Level.WARNING, "approximate-marker")] * 2
-    assert watching.notices == list(result.notices)
+    assert watching.noticed == list(result.notices)
 
 
 def test_a_file_that_cannot_be_read_is_not_overwritten(tmp_path: Path) -> None:

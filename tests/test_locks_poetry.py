@@ -702,3 +702,44 @@ def test_what_differs_by_platform_only_is_spelled_out(tmp_path: Path) -> None:
         points = [environment(TARGETS[target], "3.11", Baseline()).markers("3.11.0")]
         told = {item.version for item in stated if any(map(markers.parse(item.marker).holds, points))}
         assert {f"c=={version}" for version in told} <= selected(lock, target, "3.11")
+
+
+# Markers that algebra cannot hold.
+
+
+def test_a_huge_marker_is_stated_plainly(tmp_path: Path) -> None:
+    """1.10: a conjunction of many alternatives would take algebra for ever; it is printed as it stands."""
+    clauses = " and ".join(
+        f"(platform_machine != 'm{number}' or sys_platform == 's{number}' or os_name == 'o{number}')"
+        for number in range(40)
+    )
+    lock = read(write(tmp_path, flat("a", markers=f'"{clauses}"')))
+    stated = lock.requirements(PROD)[0].marker
+    assert stated.startswith('python_version >= "3.10" and python_version < "3.13" and (platform_machine != "m0" or')
+    assert stated.count(" or ") == 80
+    assert selected(lock, "linux-x86_64", "3.11") == {"a==1.0"}
+
+
+def test_an_old_lock_with_huge_markers_is_stated_by_its_walks(tmp_path: Path) -> None:
+    """1.8 rule 6: where algebra gives up, the walks of every known environment say when a package is needed."""
+    pyproject = poetry("\n".join(f'r{number} = "*"' for number in range(30)))
+    packages = "".join(
+        package(f"r{number}", tables=f"[package.dependencies]\nz = {{version = '*', markers = \"{marker}\"}}\n")
+        for number, marker in enumerate(
+            f"python_version < '3.{10 + number % 2}' and platform_machine != 'm{number}'" for number in range(30)
+        )
+    )
+    lock = old(tmp_path, packages + package("z"), pyproject)
+    stated = next(item for item in lock.requirements(PROD) if item.name == "z")
+    assert (stated.marker, stated.approximate) == ('python_version == "3.10"', False)
+
+
+def test_the_older_pythons_of_a_range_keep_their_releases(tmp_path: Path) -> None:
+    """Nothing is mirrored for Python 3.7, but the file must be right there as well."""
+    packages = package("a", "1.0", python_versions='">=3.7"') + package("a", "2.0", python_versions='">=3.8"')
+    lock = old(tmp_path, packages, poetry('a = "*"'), python=">=3.7.1,<3.10")
+    assert {item.version: item.marker for item in lock.requirements(PROD)} == {
+        "1.0": 'python_full_version >= "3.7.1" and python_version < "3.8"',
+        "2.0": 'python_version >= "3.8" and python_version < "3.10"',
+    }
+    assert lock.pythons() == ("3.8", "3.9")

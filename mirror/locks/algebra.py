@@ -7,6 +7,7 @@ plain way out that means the same.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from poetry.core.version.markers import BaseMarker, EmptyMarker, parse_marker
 from mirror.locks import constraints, markers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from packaging.utils import NormalizedName
 
@@ -26,42 +27,62 @@ if TYPE_CHECKING:
     Key = tuple[Entry, NormalizedName | None]
 
 _NEVER = "<empty>"
-_MOST_CLAUSES = 24
+_MOST_PRODUCTS = 20_000
 _MOST_STEPS = 40
 
-
-class TooComplex(Exception):
-    """Algebra gave up; the caller states the marker in another way."""
+_Symbolic = BaseMarker | None
+"""A marker as poetry-core has it; None when algebra on it would take too long."""
 
 
 def within_python(marker: Marker, python: str) -> str:
     """A marker together with the project's Python range, simplified; the plain conjunction when it is a huge one."""
     bounds = markers.parse(constraints.python_marker(python))
-    clauses = list(marker.atoms())
+    met = _meet(_symbolic(bounds), _symbolic(marker))
+    return markers.every(bounds, marker).text if met is None else _text(met)
+
+
+def _symbolic(marker: Marker) -> _Symbolic:
     # poetry-core reads a comparison with an empty text as one with a space.
-    if len(clauses) <= _MOST_CLAUSES and all(clause.value for clause in clauses):
-        try:
-            return _text(parse_marker(bounds.text).intersect(parse_marker(marker.text)))
-        except (RecursionError, ValueError):
-            pass
-    return markers.every(bounds, marker).text
+    ordinary = all(atom.value for atom in marker.atoms())
+    return parse_marker(marker.text) if ordinary and marker.complexity() <= _MOST_PRODUCTS else None
+
+
+def _meet(first: _Symbolic, second: _Symbolic) -> _Symbolic:
+    if first is None or second is None or _excessive(markers.every, first, second):
+        return None
+    with suppress(RecursionError):
+        return first.intersect(second)
+    return None
+
+
+def _join(first: _Symbolic, second: _Symbolic) -> _Symbolic:
+    if first is None or second is None or _excessive(markers.some, first, second):
+        return None
+    with suppress(RecursionError):
+        return first.union(second)
+    return None
+
+
+def _excessive(combine: Callable[..., Marker], first: BaseMarker, second: BaseMarker) -> bool:
+    both = combine(markers.parse(_text(first)), markers.parse(_text(second)))
+    return both.complexity() > _MOST_PRODUCTS
 
 
 def _text(marker: BaseMarker) -> str:
-    return "" if marker.is_any() else str(marker)
+    return str(marker)  # empty for "always", `<empty>` for "never", as poetry.lock has them
 
 
 def propagate(
     graph: Graph, groups: Names, extras: Names, python: str, regions: Mapping[Entry, str]
 ) -> dict[Entry, str]:
-    """The marker under which each package is reached, for every environment at once. Raise `TooComplex`.
+    """The marker under which each package is reached, for every environment at once.
 
-    `regions` says where each of several locked releases of one name is the one that is meant.
+    `regions` says where each of several locked releases of one name is the one that is meant. A package is missing
+    when nothing reaches it, or when algebra on its marker would take too long.
     """
-    try:
-        return _Propagation(graph, regions).run(groups, extras, parse_marker(constraints.python_marker(python)))
-    except (RecursionError, ValueError) as error:
-        raise TooComplex from error
+    reached = _Propagation(graph, regions).run(groups, extras)
+    # The range comes last: carried along every path, it would multiply the clauses that algebra has to sort out.
+    return {entry: within_python(markers.parse(_text(marker)), python) for entry, marker in reached.items()}
 
 
 class _Propagation:
@@ -69,17 +90,22 @@ class _Propagation:
 
     def __init__(self, graph: Graph, regions: Mapping[Entry, str]) -> None:
         self._graph = graph
-        self._regions = regions
-        self._reached: dict[Key, BaseMarker] = {}
+        self._regions = {entry: markers.parse(region) for entry, region in regions.items()}
+        self._reached: dict[Key, _Symbolic] = {}
         self._waiting: deque[Key] = deque()
         self._steps = _MOST_STEPS * (len(graph.entries) + 10)
 
-    def run(self, groups: Names, extras: Names, python: BaseMarker) -> dict[Entry, str]:
+    def run(self, groups: Names, extras: Names) -> dict[Entry, BaseMarker]:
         for edge in self._graph.starts(groups):
-            self._follow(edge, _base(edge.condition(extras)).intersect(python))
-        while self._waiting:
+            self._follow(edge, _symbolic(edge.condition(extras)))
+        while self._waiting and self._steps > 0:
             self._expand(self._waiting.popleft())
-        return {entry: _text(marker) for (entry, extra), marker in self._reached.items() if extra is None}
+        settled = not self._waiting
+        return {
+            entry: marker
+            for (entry, extra), marker in self._reached.items()
+            if extra is None and marker is not None and settled
+        }
 
     def _expand(self, key: Key) -> None:
         entry, extra = key
@@ -90,32 +116,26 @@ class _Propagation:
             if extra is not None and condition is edge.condition(nothing):
                 continue  # the same without the extra
             if not condition.never and self._graph.foreign(edge):
-                self._follow(edge, self._reached[key].intersect(_base(condition)))
+                self._follow(edge, _meet(self._reached[key], _symbolic(condition)))
 
-    def _follow(self, edge: Edge, marker: BaseMarker) -> None:
+    def _follow(self, edge: Edge, marker: _Symbolic) -> None:
         for entry in self._graph.by_name.get(edge.name, ()):
             if not entry.meets(edge):
                 continue
-            met = marker.intersect(_base(entry.marker)).intersect(parse_marker(self._regions.get(entry, "")))
-            if met.is_empty():
-                continue
-            for key in ((entry, None), *((entry, extra) for extra in edge.wants)):
-                self._join(key, met)
+            own = _meet(_symbolic(entry.marker), _symbolic(self._regions.get(entry, markers.ALWAYS)))
+            met = _meet(marker, own)
+            if met is None or not met.is_empty():
+                for extra in (None, *sorted(edge.wants)):
+                    self._add((entry, extra), met)
 
-    def _join(self, key: Key, marker: BaseMarker) -> None:
+    def _add(self, key: Key, marker: _Symbolic) -> None:
         self._steps -= 1
         before = self._reached.get(key, EmptyMarker())
-        after = before.union(marker)
-        if self._steps < 0 or after.complexity[0] > _MOST_CLAUSES:
-            raise TooComplex
+        after = _join(before, marker)
         if after != before:
             self._reached[key] = after
             if key not in self._waiting:
                 self._waiting.append(key)
-
-
-def _base(marker: Marker) -> BaseMarker:
-    return parse_marker(marker.text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,13 @@ class Marker:
         """Every extra that it names."""
         return frozenset(canonicalize_name(atom.value) for atom in self.atoms() if atom.variable == "extra")
 
+    def complexity(self) -> int:
+        """How many products its conjunctive and disjunctive normal forms take to write out, one from the other.
+
+        Algebra on markers does just that, so this is what it costs; capped where it stops to matter.
+        """
+        return max(_product(form) for form in _normal_forms(self._node))
+
     def boundaries(self) -> Iterator[tuple[str, str]]:
         """The operator and version of every clause that can tell two patch releases of one Python minor apart."""
         return ((atom.operator, atom.value) for atom in self.atoms() if atom.variable in _FULL_VERSIONS)
@@ -333,6 +340,47 @@ def _join(word: str, parts: list[_Node]) -> _Node:
     if not flat:
         return not decisive
     return next(iter(flat)) if len(flat) == 1 else _Junction(word, tuple(flat))
+
+
+_CAP = 10**6
+_LONGEST_FORM = 64
+_Form = list[int]
+"""A normal form as the lengths of its terms."""
+
+
+def _normal_forms(node: _Node) -> tuple[_Form, _Form]:
+    """The disjunctive and the conjunctive normal form, cut off where they get long."""
+    if isinstance(node, bool):
+        return [], []
+    if isinstance(node, Atom):
+        return [1], [1]
+    forms = [_normal_forms(part) for part in _merged(node)]
+    disjunctive = node.word == "or"
+    # Terms of the form that has the same word just add up, those of the other one are multiplied.
+    added = [length for form in forms for length in form[0 if disjunctive else 1]]
+    multiplied = [0]
+    for form in forms:
+        multiplied = [one + other for one in multiplied for other in form[1 if disjunctive else 0]][:_LONGEST_FORM]
+    return (added, multiplied) if disjunctive else (multiplied, added)
+
+
+def _merged(node: _Junction) -> list[_Node]:
+    """The parts, where those that compare one variable with several texts count as one: algebra keeps them together."""
+    operator = "==" if node.word == "or" else "!="
+    kept: dict[object, _Node] = {}
+    for part in node.parts:
+        merges = isinstance(part, Atom) and part.operator == operator and part.variable in _STRINGS
+        kept.setdefault(part.variable if merges and isinstance(part, Atom) else part, part)
+    return list(kept.values())
+
+
+def _product(form: _Form) -> int:
+    if len(form) >= _LONGEST_FORM:
+        return _CAP
+    product = 1
+    for length in form:
+        product = min(product * length, _CAP)
+    return product
 
 
 def _print(node: _Node) -> str:

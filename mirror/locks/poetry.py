@@ -51,6 +51,7 @@ class PoetryLock(Lock):
     """The Python versions that the project supports, in Poetry's syntax."""
     entries: tuple[Entry, ...] = field(repr=False)
     installations: ByConditions | ByWalk = field(repr=False)
+    _scopes: dict[tuple[Names, Names], tuple[Entry, ...]] = field(default_factory=dict, repr=False)
     _exports: dict[tuple[Names, Names], tuple[Requirement, ...]] = field(default_factory=dict, repr=False)
 
     def pythons(self) -> tuple[str, ...]:
@@ -107,10 +108,14 @@ class PoetryLock(Lock):
         return groups, extras
 
     def _possible(self, groups: Names, extras: Names) -> tuple[Entry, ...]:
-        possible = frozenset[Entry]().union(
-            *(self.installations.possible(groups, chosen) for chosen in combinations(extras))
-        )
-        return tuple(entry for entry in self.entries if entry in possible)
+        """What some environment takes with some combination of the extras, in the order of the lock."""
+        known = self._scopes.get((groups, extras))
+        if known is None:
+            possible: set[Entry] = set()
+            for chosen in combinations(extras):
+                possible.update(self.installations.possible(groups, chosen))
+            known = self._scopes[groups, extras] = tuple(entry for entry in self.entries if entry in possible)
+        return known
 
     def _taken(self, groups: Names, extras: Names, points: Sequence[Mapping[str, str]]) -> frozenset[Entry]:
         """What is installed at any of the points, with any combination of the extras."""
@@ -164,11 +169,8 @@ class PoetryLock(Lock):
         """State what the walks of the whole grid find, in the lock's own clauses where those agree with the walks."""
         grid = self._whole_grid(walks)
         regions = dict(_regions(walks, grid))
-        try:
-            texts = {entry: region.text for entry, region in regions.items()}
-            symbolic = algebra.propagate(walks.graph, groups, extras, self.python, texts)
-        except algebra.TooComplex:
-            symbolic = {}
+        texts = {entry: region.text for entry, region in regions.items()}
+        symbolic = algebra.propagate(walks.graph, groups, extras, self.python, texts)
         answers = [walks.installed(groups, extras, point) for point in grid]
         for entry in self.entries:
             holds = [entry in taken for taken in answers]
