@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -373,6 +375,42 @@ def test_an_interruption_keeps_what_is_whole(tmp_path: Path, index: FaultyIndex,
     assert result.held == len(kept)
     again = {request.path.rpartition("/")[2] for request in index.requests[before:]}
     assert again == {file.filename for file in files} - kept
+
+
+def test_a_run_that_is_killed_outright_is_taken_up(tmp_path: Path, index: FaultyIndex) -> None:
+    """SIGKILL, which nobody can clean up after: the next run asks only for what was not whole."""
+    files = several(tmp_path, index, *(f"project-{number}" for number in range(6)))
+    slow = make_wheel(tmp_path / "upstream", "slow", "1.0", files={"data": bytes(60_000)})
+    files.append(planned(slow, index.add(slow, faulty_index.drip(seconds=0.5))))
+    script = """
+import json, sys
+from pathlib import Path
+from mirror.downloads.configuration import Configuration, PipSettings
+from tests.test_downloads import IMPATIENT, Mirror, planned
+root, index, *rest = sys.argv[1:]
+mirror = Mirror(Path(root), Configuration(PipSettings(indexes=(index,), network=IMPATIENT)))
+mirror.download(*(planned(Path(path), url) for path, url in zip(rest[::2], rest[1::2])))
+"""
+    pairs = [part for file in files for part in (str(tmp_path / "upstream" / file.filename), file.url)]
+    home = str(Path(__file__).resolve().parent.parent)
+    victim = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "mirror"), index.url, *pairs],
+        env={**os.environ, "PYTHONPATH": home},
+    )
+    # All others are here or on their way when the slow one, the last and smallest to be asked for, has begun.
+    _until(lambda: bool(index.asked(slow.name)))
+    time.sleep(0.3)
+    victim.kill()
+    victim.wait()
+    asked = {request.path.rpartition("/")[2] for request in index.requests} - {slow.name}
+    index.faults.clear()
+    before = len(index.requests)
+    result = Mirror(tmp_path / "mirror", configuration(index)).download(*files)
+    assert result.failures == ()
+    assert result.fetched + result.held == len(files)
+    again = {request.path.rpartition("/")[2] for request in index.requests[before:]}
+    assert len(asked & again) <= 1, "only the one that pip was at may be asked for twice"
+    assert not (tmp_path / "mirror" / "staging").exists()
 
 
 def test_a_missing_pip_stops_everything(tmp_path: Path, index: FaultyIndex, mirror: Mirror) -> None:

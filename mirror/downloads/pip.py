@@ -2,8 +2,8 @@
 
 pip brings the user's proxies, certificates, credentials and retries; what is downloaded is decided here alone
 (DESIGN section 10). pip keeps nothing of a batch in which one line fails, and copies every file once more at the end;
-so each file is linked out of its temporary folder as soon as pip goes on to the next one, which it does only after
-checking the digest. Should a future pip work otherwise, files are found in `--dest` when it ends, as documented.
+so each file is linked out of its temporary folder when pip goes on to the next one, if its digest is right. Should a
+future pip work otherwise, files are found in `--dest` when it ends, as documented.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from mirror.files import DigestCache
 from mirror.model import Failure, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mirror.downloads.base import Arrival, Arrivals, Downloader
     from mirror.downloads.configuration import Configuration
@@ -182,7 +182,7 @@ class _Fetch:
         if self._crew.stopped.is_set():
             return
         for file in tuple(missing.values()):
-            if code == 0 and self._deliver(file, seats):
+            if code == 0 and self._deliver(file, seats, ended=True):
                 del missing[file.filename]
         shutil.rmtree(seats.temporary, ignore_errors=True)
         shutil.rmtree(seats.dest, ignore_errors=True)
@@ -253,21 +253,29 @@ class _Fetch:
         main, *extra = (quote(url, safe=_SAFE) for url in indexes)
         return [f"--index-url {main}", *(f"--extra-index-url {url}" for url in extra), *links]
 
-    def _deliver(self, file: PlannedFile, seats: _Seats) -> bool:
-        """Hand on a file that pip has fetched and checked; whether it was found."""
-        found = next(seats.temporary.glob(f"*/{file.filename}"), seats.dest / file.filename)
+    def _deliver(self, file: PlannedFile, seats: _Seats, *, ended: bool = False) -> bool:
+        """Hand on a file that pip has fetched; whether it was found whole.
+
+        While pip runs, its temporary files are looked at, and our own check of the digest says whether one is whole.
+        When it has ended, what lies in --dest is its last word.
+        """
+        found = next((path for path in _temporary_files(seats.temporary) if path.name == file.filename), None)
+        if ended or found is None:
+            found = seats.dest / file.filename
         ours = seats.out / file.filename
         try:
             os.link(found, ours)
-            with contextlib.suppress(FileExistsError):
-                # What lies in --dest already is not copied there by pip when it ends.
-                os.link(found, seats.dest / file.filename)
         except OSError:
             # No hard links here: wait until pip has ended, then take the file itself.
-            if found.parent != seats.dest or not found.is_file():
+            if not ended or not found.is_file():
                 return False
             found.replace(ours)
-        self._downloader.digests.digest(ours, file.digest.algorithm)
+        if self._downloader.digests.digest(ours, file.digest.algorithm) != file.digest.hex and not ended:
+            ours.unlink()
+            return False
+        with contextlib.suppress(OSError):
+            # What lies in --dest already is not copied there by pip when it ends.
+            os.link(ours, seats.dest / file.filename)
         self._count(file, ours.stat().st_size)
         with self._lock:
             self._undelivered[origin(file.url)] = 0
@@ -423,9 +431,17 @@ def _silence(file: PlannedFile) -> Verdict:
     return Verdict(Trouble.NETWORK, Failure(filename=file.filename, reason=Reason.DOWNLOAD_FAILED, detail=detail))
 
 
+def _temporary_files(folder: Path) -> Iterator[Path]:
+    """The files that pip is at, each in a folder of its own. It removes them as it likes, so any may be gone."""
+    with contextlib.suppress(OSError):
+        for inner in folder.iterdir():
+            with contextlib.suppress(OSError):
+                yield from inner.iterdir()
+
+
 def _bytes_below(folder: Path) -> int:
     total = 0
-    for path in folder.glob("*/*"):
+    for path in _temporary_files(folder):
         with contextlib.suppress(OSError):
             total += path.stat().st_size
     return total
