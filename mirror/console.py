@@ -6,15 +6,15 @@ ends, so that a CI log stays readable.
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console as RichConsole
 from rich.filesize import decimal
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -41,9 +41,27 @@ if TYPE_CHECKING:
 
 _STYLES = {Level.NOTE: "dim", Level.WARNING: "yellow", Level.ERROR: "bold red"}
 _WORDS = {Level.NOTE: "note", Level.WARNING: "warning", Level.ERROR: "error"}
-_LOG_WIDTH = 160
 _SHOWN = 12
-"""How many notices or holes of one kind are shown before the rest is counted."""
+"""How many warnings, notes or findings of one kind are shown before the rest is counted; failures are all named."""
+_LOG_WIDTH = 160
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What moves a terminal's cursor, changes its colours or turns its text around; locks and pages may hold it."""
+
+
+def _plain(text: str) -> str:
+    """Make text of unknown origin safe to print: control characters but the end of a line are spelled out."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def _line(text: str) -> str:
+    return _plain(" ".join(text.splitlines()))
+
+
+def _print(console: RichConsole, text: str, word: str = "", style: str = "") -> None:
+    """Print `word` in a style, then text, unbroken. Both are taken literally: a lock's text is never markup."""
+    line = Text.assemble((word, style), " " if word and text else "", text)
+    line.plain = line.plain.encode(console.encoding, "backslashreplace").decode(console.encoding)
+    console.print(line, soft_wrap=True)
 
 
 class _Moved(ProgressColumn):
@@ -81,7 +99,7 @@ class Console:
     def say(self, text: str) -> None:
         """Show the result of a step in one line."""
         if not self._quiet:
-            self._err.print(escape(text), soft_wrap=True)
+            _print(self._err, _line(text))
 
     def notice(self, notice: Notice) -> None:
         """Show a notice once, however often it is given; notes stay silent when `quiet`."""
@@ -89,25 +107,25 @@ class Console:
         if key in self._seen or (self._quiet and notice.level is Level.NOTE):
             return
         self._seen.add(key)
-        style = _STYLES[notice.level]
-        self._err.print(f"[{style}]{_WORDS[notice.level]}:[/] {escape(str(notice))}", soft_wrap=True)
+        _print(self._err, _line(str(notice)), f"{_WORDS[notice.level]}:", _STYLES[notice.level])
 
     def notices(self, notices: Sequence[Notice]) -> None:
-        """Show notices; of many of one kind a few, and how many more there are."""
+        """Show notices; of many warnings of one kind a few, and how many more there are."""
         by_kind: dict[tuple[Level, str], list[Notice]] = {}
         for notice in notices:
             by_kind.setdefault((notice.level, notice.code), []).append(notice)
         for (level, code), group in by_kind.items():
-            for notice in group[:_SHOWN]:
+            shown = len(group) if level is Level.ERROR else _SHOWN
+            for notice in group[:shown]:
                 self.notice(notice)
-            if len(group) > _SHOWN:
-                self._err.print(f"[{_STYLES[level]}]… and {len(group) - _SHOWN} more like that ({code})[/]")
+            if len(group) > shown and not (self._quiet and level is Level.NOTE):
+                _print(self._err, "", f"… and {len(group) - shown} more like that ({code})", _STYLES[level])
 
     def error(self, error: MirrorError) -> None:
         """Show why the run ends, and on a line of its own what to do."""
-        self._err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        _print(self._err, _plain(str(error)), "error:", "bold red")
         if error.hint:
-            self._err.print(f"[cyan]hint:[/] {escape(error.hint)}", soft_wrap=True)
+            _print(self._err, _plain(error.hint), "hint:", "cyan")
 
     @contextmanager
     def task(self, title: str, *, items: int | None = None, size: int | None = None) -> Iterator[Task]:
@@ -126,11 +144,11 @@ class Console:
     def _bar(self) -> Progress:
         return Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             _Moved(),
             TimeElapsedColumn(),
-            TextColumn("[dim]{task.fields[what]}", table_column=None),
+            TextColumn("{task.fields[what]}", style="dim", markup=False),
             console=self._err,
             transient=False,
         )
@@ -154,33 +172,44 @@ class Console:
         failures = coverage.failures(policy)
         self._holes(failures)
         for finding in coverage.findings[:_SHOWN]:
-            self._out.print(f"[red]{escape(str(finding))}[/]")
+            _print(self._out, "", _line(str(finding)), "red")
         if len(coverage.findings) > _SHOWN:
-            self._out.print(f"[red]… and {len(coverage.findings) - _SHOWN} more findings[/]")
+            _print(self._out, "", f"… and {len(coverage.findings) - _SHOWN} more findings", "red")
         table = Table(header_style="bold", box=None, pad_edge=False)
-        headings = ("target", "cells", "covered", "%", "yanked", "sdist only", "direct", "excluded", "holes", "files", "size")
+        headings = (
+            "target",
+            "cells",
+            "covered",
+            "%",
+            "yanked",
+            "sdist only",
+            "direct",
+            "excluded",
+            "holes",
+            "files",
+            "size",
+        )
         for heading in headings:
             table.add_column(heading, justify="left" if heading == "target" else "right", no_wrap=True)
         for row in coverage.rows:
             table.add_row(
-                row.target, str(row.cells), str(row.covered), f"{row.percent:.1f}", str(row.yanked), str(row.sdist_only),
-                str(row.direct), str(row.excluded), str(row.holes), str(row.files), decimal(row.size),
+                row.target, str(row.cells), str(row.covered), _floor(row.percent), str(row.yanked),
+                str(row.sdist_only), str(row.direct), str(row.excluded), str(row.holes), str(row.files),
+                decimal(row.size),
             )  # fmt: skip
         self._out.print(table)
-        verdict = "[green]verified[/]" if not failures and not coverage.findings else "[red]not verified[/]"
-        self._out.print(f"{verdict}: {coverage.summary}")
+        verdict, style = ("not verified:", "red") if failures or coverage.findings else ("verified:", "green")
+        _print(self._out, _line(coverage.summary), verdict, style)
 
     def _holes(self, cells: Sequence[Cell]) -> None:
         grouped: dict[tuple[str, str, Reason, str], list[str]] = {}
         for cell in cells:
             key = (cell.package, cell.version, cell.reason, cell.detail)
             grouped.setdefault(key, []).append(f"{cell.target} {cell.python}")
-        for (package, version, reason, detail), places in list(grouped.items())[:_SHOWN]:
+        for (package, version, reason, detail), places in grouped.items():
             where = ", ".join(places[:4]) + (f" and {len(places) - 4} more" if len(places) > 4 else "")
             note = f" ({detail})" if detail else ""
-            self._out.print(f"[red]{reason}[/] {escape(f'{package} {version} on {where}{note}')}")
-        if len(grouped) > _SHOWN:
-            self._out.print(f"[red]… and {len(grouped) - _SHOWN} more[/]")
+            _print(self._out, _line(f"{package} {version} on {where}{note}"), reason, "red")
 
 
 def _counts(cells: Sequence[Cell]) -> tuple[str, ...]:
@@ -192,6 +221,11 @@ def _counts(cells: Sequence[Cell]) -> tuple[str, ...]:
         str(reasons.count(Reason.SDIST_ONLY)),
         str(sum(reason in HOLES for reason in reasons)),
     )
+
+
+def _floor(percent: float) -> str:
+    """One decimal, cut and not rounded: 100.0 is said of nothing that lacks a cell."""
+    return f"{int(percent * 10) / 10:.1f}"
 
 
 def _bytes(sizes: Sequence[int | None]) -> str:
@@ -238,10 +272,10 @@ class _Bar:
 
     def advance(self, items: int = 0, size: int = 0, what: str = "") -> None:
         """Move it."""
+        fields: dict[str, Any] = {"what": _line(what)} if what else {}
         with self._lock:
             self._size += size
-        fields = {"what": escape(what)} if what else {}
-        self._bar.update(self._task, advance=items, size=self._size, **fields)
+            self._bar.update(self._task, advance=items, size=self._size, **fields)
 
     def expect(self, items: int | None = None, size: int | None = None) -> None:
         """Correct the total."""
