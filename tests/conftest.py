@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from hypothesis.configuration import set_hypothesis_home_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +35,8 @@ _VARIABLES = frozenset(
     }
 )
 
+# Its tables of characters are kept beside the project, not in whatever folder the tests are started from.
+set_hypothesis_home_dir(_ROOT / ".hypothesis")
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
