@@ -229,7 +229,7 @@ def _worst(reasons: Any) -> int:  # noqa: ANN401
 def main() -> None:
     """Run the command line; every error ends in its exit code and says what to do."""
     try:
-        app(standalone_mode=True)
+        app(prog_name="mirror")
     except MirrorError as error:
         Console().error(error)
         sys.exit(error.exit_code)

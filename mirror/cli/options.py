@@ -18,33 +18,33 @@ Group = tuple["Callable[[F], F]", ...]
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 COMMON: Group[Any] = (
-    click.option("--config", type=click.Path(path_type=Path), help="Settings file.  [default: config.env if it is there]"),
+    click.option("--config", type=click.Path(path_type=Path), help="Settings file. Default: config.env if it is there."),
     click.option("--quiet", "-q", is_flag=True, help="Show only warnings, errors and results."),
 )
 WORK: Group[Any] = (
-    click.option("--work-dir", type=_FOLDER, help="Holds packages/, index/ and .mirror/.  [default: .]"),
+    click.option("--work-dir", type=_FOLDER, help="Holds packages/, index/ and .mirror/. Default: .."),
 )
 LOCKS: Group[Any] = (
     click.option(
         "--project", multiple=True, type=click.Path(path_type=Path),
-        help="Folder with a lock file, or a lock file; repeatable.  [default: .]",
+        help="Folder with a lock file, or a lock file; repeatable. Default: ..",
     ),
     click.option("--allow-stale", is_flag=True, help="Accept a lock that is older than its pyproject.toml."),
 )  # fmt: skip
 SELECTION: Group[Any] = (
     click.option("--targets", help="Platforms, e.g. linux-x86_64,macos-arm64."),
-    click.option("--python", "python_versions", help="CPython versions, e.g. 3.11,3.12.  [default: all the lock admits]"),
-    click.option("--groups", help="Dependency groups, e.g. main,dev.  [default: all]"),
-    click.option("--extras", help="Extras.  [default: all]"),
+    click.option("--python", "python_versions", help="CPython versions, e.g. 3.11,3.12. Default: all the lock admits."),
+    click.option("--groups", help="Dependency groups, e.g. main,dev. Default: all."),
+    click.option("--extras", help="Extras. Default: all."),
 )
 UPSTREAM: Group[Any] = (
     click.option("--sdists", type=click.Choice([policy.value for policy in SdistPolicy]), help="Which sdists to mirror."),
-    click.option("--index-url", help="Simple index to read.  [default: what pip is configured to use]"),
+    click.option("--index-url", help="Simple index to read. Default: what pip is configured to use."),
     click.option("--offline", is_flag=True, default=None, help="Use only what earlier runs kept."),
     click.option("--jobs", type=int, help="Requests at once."),
 )
 DESTINATION: Group[Any] = (
-    click.option("--destination", multiple=True, help="Folder to publish to; repeatable.  [default: ./site]"),
+    click.option("--destination", multiple=True, help="Folder to publish to; repeatable. Default: ./site."),
 )
 PUBLISH: Group[Any] = (
     click.option("--allow-shrink", is_flag=True, help="Publish even if many files would no longer be listed."),
