@@ -9,8 +9,9 @@ import enum
 import re
 from dataclasses import dataclass, field
 
-from packaging.utils import NormalizedName
-from packaging.version import Version
+# Not for the type checker alone: `state` reads the fields' types to decode them.
+from packaging.utils import NormalizedName  # noqa: TC002
+from packaging.version import Version  # noqa: TC002
 
 _HEX_LENGTH = {"md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128}
 _HEX = re.compile(r"[0-9a-f]+")

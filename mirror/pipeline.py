@@ -219,7 +219,7 @@ class Pipeline:
         """The question of `plan` again, with what is known of why an answer may be missing."""
         failures = self.state.load(Failures) or Failures()
         failed = {failure.filename: (failure.reason, failure.detail) for failure in failures.failures}
-        unplanned = {
+        unplanned: dict[tuple[str, str, str, str, str], tuple[Reason, str]] = {
             (cell.lock, cell.package, cell.version, cell.target, cell.python): (cell.reason, cell.detail)
             for cell in planned.cells
             if cell.reason in HOLES

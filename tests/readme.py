@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +23,8 @@ def help_of(*command: str) -> str:
 
 def settings_table() -> str:
     """config.env.example as a table: key, default, the comment above it."""
-    rows, comment = ["| key | default | meaning |", "|---|---|---|"], []
+    rows = ["| key | default | meaning |", "|---|---|---|"]
+    comment: list[str] = []
     for line in (ROOT / "config.env.example").read_text(encoding="utf-8").splitlines():
         if line.startswith("# ---") or not line:
             comment = []
@@ -42,7 +42,8 @@ def expected(text: str) -> str:
     helps = "\n\n".join(f"```console\n$ mirror {name} --help\n{help_of(name)}\n```" for name in COMMANDS)
     for name, part in (("help", helps), ("settings", settings_table())):
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        text = re.sub(f"{begin}.*{end}", lambda _, part=part, b=begin, e=end: f"{b}\n{part}\n{e}", text, flags=re.DOTALL)
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}\n{part}\n{end}{rest.partition(end)[2]}"
     return text
 
 

@@ -79,7 +79,8 @@ def alone(tmp_path: Path) -> dict[str, str]:
 
 
 def run(*command: str | Path, env: dict[str, str], cwd: Path | None = None) -> str:
-    done = subprocess.run([str(part) for part in command], env=env, cwd=cwd, capture_output=True, text=True)
+    arguments = [str(part) for part in command]
+    done = subprocess.run(arguments, env=env, cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

@@ -68,7 +68,7 @@ def test_a_run_that_was_killed_anywhere_ends_as_an_undisturbed_one(project: Proj
     assert calm.mirror("refresh").returncode == 0
     whole = time.monotonic() - start
 
-    chance = random.Random(20261121)  # noqa: S311 - the moments are to be the same in every run
+    chance = random.Random(20261121)
     hits = 0
     for number in range(MOMENTS):
         torn = projects.Project(project.folder, tmp_path / f"torn-{number}", project.index)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +13,7 @@ from tests.faulty_index import FaultyIndex, broken, wrong_bytes
 from tests.wheels import make_wheel
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -279,9 +279,7 @@ def test_setup_checks_the_machine_refreshes_and_says_how_to_go_on(project: Proje
         (("--groups", "nonsense"), "nonsense"),
     ],
 )
-def test_bad_input_names_itself_and_ends_in_the_usage_exit(
-    flags: tuple[str, ...], word: str, project: Project
-) -> None:
+def test_bad_input_names_itself_and_ends_in_the_usage_exit(flags: tuple[str, ...], word: str, project: Project) -> None:
     done = project.mirror("refresh", *flags)
     assert done.returncode == 2, done.stderr
     assert word in done.stderr

@@ -61,7 +61,7 @@ def command(*groups: options.Group[Any]) -> Callable[[Callable[[Session], int]],
 
     def make(function: Callable[[Session], int]) -> click.Command:
         @wraps(function)
-        def run(**flags: Any) -> None:  # noqa: ANN401 - click's own shape
+        def run(**flags: Any) -> None:
             try:
                 code = function(Session.from_flags(flags))
             except KeyboardInterrupt:
@@ -219,7 +219,7 @@ def _judge(session: Session, coverages: Sequence[Coverage]) -> int:
     return _worst(failures) or (FINDINGS if findings else 0)
 
 
-def _worst(reasons: Any) -> int:  # noqa: ANN401
+def _worst(reasons: Any) -> int:
     found = set(reasons)
     if Reason.DIGEST_MISMATCH in found:
         return IntegrityError.exit_code

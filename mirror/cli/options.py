@@ -18,16 +18,18 @@ Group = tuple["Callable[[F], F]", ...]
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 COMMON: Group[Any] = (
-    click.option("--config", type=click.Path(path_type=Path), help="Settings file. Default: config.env if it is there."),
+    click.option(
+        "--config", type=click.Path(path_type=Path), help="Settings file. Default: config.env if it is there."
+    ),
     click.option("--quiet", "-q", is_flag=True, help="Show only warnings, errors and results."),
 )
 WORK: Group[Any] = (
-    click.option("--work-dir", type=_FOLDER, help="Holds packages/, index/ and .mirror/. Default: .."),
+    click.option("--work-dir", type=_FOLDER, help="Holds packages/, index/ and .mirror/. Default: the current folder."),
 )
 LOCKS: Group[Any] = (
     click.option(
         "--project", multiple=True, type=click.Path(path_type=Path),
-        help="Folder with a lock file, or a lock file; repeatable. Default: ..",
+        help="Folder with a lock file, or a lock file; repeatable. Default: the current folder.",
     ),
     click.option("--allow-stale", is_flag=True, help="Accept a lock that is older than its pyproject.toml."),
 )  # fmt: skip
@@ -38,7 +40,9 @@ SELECTION: Group[Any] = (
     click.option("--extras", help="Extras. Default: all."),
 )
 UPSTREAM: Group[Any] = (
-    click.option("--sdists", type=click.Choice([policy.value for policy in SdistPolicy]), help="Which sdists to mirror."),
+    click.option(
+        "--sdists", type=click.Choice([policy.value for policy in SdistPolicy]), help="Which sdists to mirror."
+    ),
     click.option("--index-url", help="Simple index to read. Default: what pip is configured to use."),
     click.option("--offline", is_flag=True, default=None, help="Use only what earlier runs kept."),
     click.option("--jobs", type=int, help="Requests at once."),

@@ -20,9 +20,9 @@ from mirror.downloads.direct import DirectDownloader
 from mirror.downloads.pip import PipDownloader
 from mirror.errors import LockError, MirrorError
 from mirror.files import DigestCache
-from mirror.model import Level, Notice
 from mirror.lease import Owner
 from mirror.locks.formats import read as read_lock
+from mirror.model import Level, Notice
 from mirror.pipeline import Choice, Pipeline, Ports, Switches
 from mirror.pool import Pool
 from mirror.state import State
@@ -69,7 +69,7 @@ class Session:
         indexes = self.configuration.settings.indexes
         return (
             f"Python {platform.python_version()}, pip {version('pip')}, {free / 1e9:,.0f} GB free in {chosen.work_dir}",
-            f"Locks: {', '.join(f'{lock.label} ({lock.format}, {len(lock.packages)} packages)' for lock in self.locks)}",
+            *(f"{lock.label}: {lock.format}, {len(lock.packages)} packages" for lock in self.locks),
             f"Index: {', '.join(redact(index) for index in indexes)}",
         )
 

@@ -1,9 +1,9 @@
-"""Cold downloads against `curl --parallel`, aria2c (if installed) and one pip per package, on the same files, in one run.
+"""Cold downloads against `curl --parallel`, aria2c (if installed) and one pip per package, on the same files.
 
 `python -m tests.benchmarks.download [--packages 150] [--project DIR] [--python 3.12] [--rounds 2]`
 
-Each way gets an empty folder. `mirror` is timed for its whole cold run up to the proven pool (`plan` and `download`), the
-peers only for fetching URLs that were planned for them.
+Each way gets an empty folder, one after the other in the same run. `mirror` is timed for its whole cold run up to the
+proven pool (`plan` and `download`), the peers only for fetching URLs that were planned for them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
         folder = Path(name)
         project = options.project or folder / "project"
         if options.project is None:
-            index = Configuration.start().settings().index_url
+            index = Configuration.start().settings.indexes[0]
             print(f"lock: {popular.make(project, index, popular.NAMES[: options.packages])} packages")
         _measure(folder, project, options.python, options.rounds)
 
@@ -74,8 +74,9 @@ def _measure(folder: Path, project: Path, python: str, rounds: int) -> None:
     for way in list(ways)[1:]:
         print(f"mirror / {way}: {ours / median(times[way]):.2f}")
     sampled = _pip_each(folder / "pip", files, python)
-    print(f"one pip per package, {SAMPLE} sampled: {sampled:.2f} s each, {sampled * len(files):,.0f} s for {len(files)} files")
-    print(f"one pip per package / mirror: {sampled * len(files) / ours:.0f}")
+    every = sampled * len(files)
+    print(f"one pip per package, {SAMPLE} sampled: {sampled:.2f} s each, {every:,.0f} s for {len(files)} files")
+    print(f"one pip per package / mirror: {every / ours:.0f}")
 
 
 def _plan(work: Path, project: Path, python: str) -> dict[str, Any]:
@@ -88,10 +89,10 @@ def _plan(work: Path, project: Path, python: str) -> dict[str, Any]:
 
 def _arguments(work: Path, project: Path, python: str) -> Callable[[str], list[str]]:
     work.mkdir(exist_ok=True)
-    common = ["--project", str(project), "--allow-stale", "--python", python]
-    return lambda command: [
-        sys.executable, "-m", "mirror", command, "--quiet", "--work-dir", str(work), *(common if command == "plan" else []),
-    ]  # fmt: skip
+    mirror = [sys.executable, "-m", "mirror"]
+    where = ["--quiet", "--work-dir", str(work)]
+    what = ["--project", str(project), "--allow-stale", "--python", python]
+    return lambda command: [*mirror, command, *where, *(what if command == "plan" else [])]
 
 
 def _mirror(work: Path, project: Path, python: str) -> None:

@@ -45,13 +45,18 @@ _TAGS = [
         "win32",
     )
 ]
-_MARKERS = ("", 'sys_platform == "win32"', 'python_version < "3.12"', 'platform_system != "Darwin" or python_version >= "3.12"')
+_MARKERS = (
+    "",
+    'sys_platform == "win32"',
+    'python_version < "3.12"',
+    'platform_system != "Darwin" or python_version >= "3.12"',
+)
 
 
 class Everything:
     """An index that offers whatever is wanted."""
 
-    def read(self, wants: Sequence[Want], progress: Progress) -> Mapping[tuple[NormalizedName, str], Offer]:  # noqa: ARG002
+    def read(self, wants: Sequence[Want], progress: Progress) -> Mapping[tuple[NormalizedName, str], Offer]:
         """Offer every file."""
         return {
             (want.project, want.index): Offer(
@@ -73,8 +78,8 @@ def make(folder: Path, packages: int) -> None:
         marker = _MARKERS[number % len(_MARKERS)]
         line = f"markers = {marker!r}\n" if marker else ""
         tables.append(
-            f'[[package]]\nname = "{name}"\nversion = "1.0"\ndescription = ""\noptional = false\npython-versions = ">=3.8"\n'
-            f'groups = ["main"]\n{line}files = [\n{files}]\n'
+            f'[[package]]\nname = "{name}"\nversion = "1.0"\ndescription = ""\noptional = false\n'
+            f'python-versions = ">=3.8"\ngroups = ["main"]\n{line}files = [\n{files}]\n'
         )
     metadata = '[metadata]\nlock-version = "2.1"\npython-versions = ">=3.11"\ncontent-hash = "made-for-a-benchmark"\n'
     (folder / "poetry.lock").write_text("\n".join([*tables, metadata]))

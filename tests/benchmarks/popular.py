@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 import requests
-from packaging.version import Version
 
 from mirror import filenames
-from mirror.model import Digest
 from mirror.simple import html
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from packaging.version import Version
+
+    from mirror.model import Digest
     from mirror.simple.page import PageFile
 
 NAMES = """
@@ -33,7 +34,7 @@ pydantic-core pygments pyjwt pynacl pyparsing pytest python-dateutil python-dote
 rpds-py ruff scikit-learn scipy setuptools shapely simplejson six sniffio soupsieve sqlalchemy starlette sympy tenacity
 threadpoolctl tomli tornado tqdm traitlets typing-extensions tzdata ujson urllib3 uvicorn uvloop watchfiles wcwidth
 websockets werkzeug wrapt yarl zipp zstandard
-""".split()
+""".split()  # noqa: SIM905 - a list that people edit
 
 
 def make(folder: Path, index: str, names: list[str]) -> int:
@@ -50,9 +51,10 @@ def make(folder: Path, index: str, names: list[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "poetry.lock").write_text(
         "\n".join(tables)
-        + '\n[metadata]\nlock-version = "2.1"\npython-versions = ">=3.12,<3.13"\ncontent-hash = "made-for-a-benchmark"\n'
+        + '\n[metadata]\nlock-version = "2.1"\npython-versions = ">=3.12,<3.13"\ncontent-hash = "made-up"\n'
     )
-    (folder / "pyproject.toml").write_text('[project]\nname = "benchmark"\nversion = "1"\nrequires-python = ">=3.12,<3.13"\n')
+    project = '[project]\nname = "benchmark"\nversion = "1"\nrequires-python = ">=3.12,<3.13"\n'
+    (folder / "pyproject.toml").write_text(project)
     return len(tables)
 
 
