@@ -46,6 +46,8 @@ _DEAD_AFTER = 3
 """Files in a row that a host could not deliver, before the others from it are given up."""
 _SLOWEST = 1024
 """Bytes a second; whoever sends less, for longer than all of pip's retries take, is as good as silent."""
+_START_UP = 60.0
+"""Seconds that a pip may take, on a busy machine, before it is at its first file."""
 _PATIENT_KILL = 2.0
 """Seconds that a pip has to clean up when it is told to stop."""
 
@@ -113,6 +115,8 @@ class _Process:
     popen: subprocess.Popen[str]
     temporary: Path
     since: float
+    """When it last received something worth mentioning."""
+    current: PlannedFile | None = None
     received: int = 0
     silent: bool = False
 
@@ -175,7 +179,7 @@ class _Fetch:
                 done = transcript.hear(line)
                 if done is not None and self._deliver(done, seats):
                     del missing[done.filename]
-                self._report(transcript)
+                self._report(transcript, process)
             code = process.popen.wait()
         finally:
             self._end(process)
@@ -224,7 +228,7 @@ class _Fetch:
             )
         except OSError as error:
             raise MirrorError(f"cannot run {python}: {error.strerror}") from error
-        process = _Process(popen=popen, temporary=seats.temporary, since=time.monotonic())
+        process = _Process(popen=popen, temporary=seats.temporary, since=time.monotonic() + _START_UP)
         with self._lock:
             self._processes.add(process)
         if self._crew.stopped.is_set():
@@ -282,9 +286,12 @@ class _Fetch:
         self._crew.give((file, ours))
         return True
 
-    def _report(self, transcript: Transcript) -> None:
-        if transcript.current is not None:
-            self._count(transcript.current, transcript.received)
+    def _report(self, transcript: Transcript, process: _Process) -> None:
+        if transcript.current is None:
+            return
+        if process.current is not transcript.current:
+            process.current, process.since = transcript.current, time.monotonic()
+        self._count(transcript.current, transcript.received)
 
     def _count(self, file: PlannedFile, received: int) -> None:
         """Tell progress of new bytes; what is fetched twice counts once."""
