@@ -109,6 +109,18 @@ def test_a_link_to_the_pool_is_followed(store: LocalStore, root: Path, tmp_path:
     assert (root / WHEEL).samefile(source)
 
 
+def test_a_pool_on_another_file_system_is_copied(store: LocalStore, root: Path) -> None:
+    elsewhere = Path("/dev/shm")
+    if not elsewhere.is_dir() or elsewhere.stat().st_dev == root.parent.stat().st_dev:
+        pytest.skip("one file system only")
+    with tempfile.TemporaryDirectory(dir=elsewhere) as folder:
+        source = Path(folder) / "alpha.whl"
+        source.write_bytes(b"wheel")
+        store.put(WHEEL, from_file(source), headers(WHEEL), expect=ABSENT)
+        assert not (root / WHEEL).samefile(source)
+    assert (root / WHEEL).read_bytes() == b"wheel"
+
+
 def test_modes_fit_for_a_web_server(store: LocalStore, root: Path, tmp_path: Path) -> None:
     secret = tmp_path / "alpha.whl"
     with umask(0o077):

@@ -66,7 +66,7 @@ class Store(Protocol):
         """Store an object whole or not at all, and return its etag.
 
         `expect` is the etag that the object must have now, `ABSENT` for none, None for whatever.
-        Raise `ConflictError` when it has another.
+        Raise `ConflictError` when it has another, `IntegrityError` when the body's bytes are not what it states.
         """
 
     def delete(self, keys: Iterable[str]) -> None:

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from filelock import FileLock, Timeout
 
-from mirror.errors import ConflictError, IntegrityError, MirrorError, RemoteError
-from mirror.files import hash_file, place
+from mirror.errors import ConflictError, IntegrityError, RemoteError
+from mirror.files import hash_file
 from mirror.layout import PACKAGES, STATE
 from mirror.stores.base import ABSENT, StoredObject
 from mirror.stores.staging import Staging
@@ -62,6 +62,8 @@ class LocalStore:
         self._digests = digests
         self._staging = Staging(self._state / ".staging", self._exclusive)
         self._threads = threading.Lock()
+        # Every thread takes it in turn, so it belongs to none.
+        self._lock = FileLock(self._state / ".lock", timeout=_PATIENCE, thread_local=False)
 
     @property
     def name(self) -> str:
@@ -260,9 +262,8 @@ class LocalStore:
         with self._threads:
             with self._reporting("lock", STATE):
                 self._make_folder(self._state)
-                lock = FileLock(self._state / ".lock", timeout=_PATIENCE)
                 try:
-                    lock.acquire()
+                    self._lock.acquire()
                 except Timeout as error:
                     raise ConflictError(
                         f"{self.name}: another process has kept it locked for {_PATIENCE:.0f} seconds",
@@ -271,7 +272,7 @@ class LocalStore:
             try:
                 yield
             finally:
-                lock.release()
+                self._lock.release()
 
     # Errors
 
@@ -284,17 +285,10 @@ class LocalStore:
         try:
             yield
         except OSError as error:
-            raise self._refused(verb, key, error.strerror or str(error)) from error
-        except (RemoteError, ConflictError, IntegrityError):
-            raise
-        except MirrorError as error:
-            raise self._refused(verb, key, error.message) from error
-
-    def _refused(self, verb: str, key: str, reason: str) -> RemoteError:
-        return RemoteError(
-            f"{self.name}: cannot {verb} {key or 'the directory'}: {reason}",
-            hint="check the permissions and the space left; what is stored is whole, run again to go on",
-        )
+            raise RemoteError(
+                f"{self.name}: cannot {verb} {key or 'the directory'}: {error.strerror or error}",
+                hint="check the permissions and the space left; what is stored is whole, run again to go on",
+            ) from error
 
 
 def _is_key(key: str) -> bool:
@@ -322,10 +316,18 @@ def _bring(source: Path | bytes, path: Path, *, durable: bool) -> None:
                 os.fsync(stream.fileno())
         path.chmod(0o644)
         return
-    source = source.resolve()
-    if source.stat().st_mode & _FOR_ALL == _FOR_ALL:
-        place(source, path)
-    else:
-        shutil.copyfile(source, path)
-    if not path.samefile(source):
-        path.chmod(0o644)
+    if _linked(source.resolve(), path):
+        return
+    shutil.copyfile(source, path)
+    path.chmod(0o644)
+
+
+def _linked(source: Path, path: Path) -> bool:
+    """Make a hard link where the file system can, and where a web server may read the file as it is."""
+    if source.stat().st_mode & _FOR_ALL != _FOR_ALL:
+        return False
+    try:
+        os.link(source, path)
+    except OSError:
+        return False
+    return True
