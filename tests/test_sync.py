@@ -20,7 +20,7 @@ from mirror.progress import Silence
 from mirror.release import FORMAT, Kind, Pointer, Release, current, kind
 from tests.sites import Site, local, make_site, render, small_site, tree
 from tests.store_suite import put
-from tests.wheels import make_wheel
+from tests.wheels import make_sdist, make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -573,18 +573,20 @@ KILLER = Path(__file__).parent / "killing.py"
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="publishers are forked")
 @pytest.mark.parametrize(("scenario", "jobs"), [("first", 1), ("next", 4), ("detour", 1)])
-def test_killed_anywhere_and_run_again_it_ends_the_same(
-    one: Site, two: Site, tmp_path: Path, scenario: str, jobs: int
-) -> None:
+def test_killed_anywhere_and_run_again_it_ends_the_same(tmp_path: Path, scenario: str, jobs: int) -> None:
     """SIGKILL before every single change of a name, a file or a folder below the destination (rule 6).
 
     `first` is a first publish, `next` goes from one release to the next, `detour` is stopped on the way to a release
     that is then no longer wanted, and stopped again on the way to another.
     """
-    small = small_site(tmp_path / "small", projects=("alpha",))
-    three = small_site(tmp_path / "three", projects=("alpha", "delta"))
-    steps = {
-        "first": ([], small, small),
+    made = tmp_path / "made"
+    alpha, alpha2 = make_wheel(made, "alpha", "1.0"), make_wheel(made, "alpha", "2.0")
+    beta, gamma, delta = (make_sdist(made, name, "1.0") for name in ("beta", "gamma", "delta"))
+    one = make_site(tmp_path / "one", [alpha, beta])
+    two = make_site(tmp_path / "two", [alpha, alpha2, gamma])
+    three = make_site(tmp_path / "three", [alpha, delta])
+    steps: dict[str, tuple[list[Site], Site, Site]] = {
+        "first": ([], one, one),
         "next": ([one], two, two),
         "detour": ([one], two, three),
     }
