@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import stat
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -281,6 +282,22 @@ def test_a_changed_file_is_read_again(change: object, tmp_path: Path) -> None:
     assert callable(change)
     change(path)
     assert cache.digest(path) == sha256(path.read_bytes()) != sha256(b"one")
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(tmp_path: Path) -> None:
+    """Whenever the change comes, what is told afterwards is true; it comes early, where the bytes were read already."""
+    path = tmp_path / "file"
+    with path.open("wb") as stream:
+        stream.truncate(64 << 20)
+    os.utime(path, ns=(1, 1))
+    cache = DigestCache()
+    with ThreadPoolExecutor(1) as thread:
+        reading = thread.submit(cache.digest, path)
+        time.sleep(0.01)
+        with path.open("r+b") as stream:
+            stream.write(b"changed")
+        reading.result()
+    assert cache.digest(path) == hash_file(path)
 
 
 def test_it_is_kept_between_runs(tmp_path: Path) -> None:
