@@ -69,8 +69,22 @@ class Reply:
         return b"".join(pieces)
 
     def chunks(self) -> Iterator[bytes]:
-        """The body as it is sent, undecoded. Raise `Interrupted` when it ends before `Content-Length` is reached."""
-        return self._pieces(decode=False)
+        """The body as it is sent, undecoded, in chunks large enough that threads seldom wait for each other.
+
+        Raise `Interrupted` when it ends before `Content-Length` is reached.
+        """
+        gathered = bytearray()
+        try:
+            for piece in self._pieces(decode=False):
+                gathered += piece
+                if len(gathered) >= _CHUNK:
+                    yield bytes(gathered)
+                    gathered.clear()
+        except Interrupted:
+            # What came before is good, and asking for the rest may be all that is needed.
+            yield bytes(gathered)
+            raise
+        yield bytes(gathered)
 
     def _pieces(self, *, decode: bool) -> Iterator[bytes]:
         raw = self._response.raw
