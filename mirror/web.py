@@ -35,6 +35,8 @@ _DEAD_AFTER = 4
 """Requests in a row that a host did not answer at all, before it is not asked any more in this run."""
 _SLOWEST = 1024
 """Bytes a second, over several times the timeout; whoever sends less is as good as silent."""
+_GATHERED_FOR = 0.25
+"""Seconds; whoever shows progress, or has to stop, cannot wait for a slow host to fill a chunk."""
 _FOREVER = float("inf")
 _CHUNK = 1 << 18
 
@@ -73,13 +75,13 @@ class Reply:
 
         Raise `Interrupted` when it ends before `Content-Length` is reached.
         """
-        gathered = bytearray()
+        gathered, since = bytearray(), time.monotonic()
         try:
             for piece in self._pieces(decode=False):
                 gathered += piece
-                if len(gathered) >= _CHUNK:
+                if len(gathered) >= _CHUNK or time.monotonic() - since > _GATHERED_FOR:
                     yield bytes(gathered)
-                    gathered.clear()
+                    gathered, since = bytearray(), time.monotonic()
         except Interrupted:
             # What came before is good, and asking for the rest may be all that is needed.
             yield bytes(gathered)
