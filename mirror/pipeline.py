@@ -76,6 +76,7 @@ class Switches:
     allow_shrink: bool = False
     rehash: bool = False
     check_remote: bool = False
+    offline: bool = False
 
 
 @dataclass(kw_only=True)
@@ -135,11 +136,12 @@ class Pipeline:
             self.workspace.staging,
             self.ports.progress,
             dry_run=self.switches.dry_run,
+            offline=self.switches.offline,
         )
-        self.ports.progress.notices(
-            [Notice(level=Level.WARNING, code=failure.reason, message=failure.detail, where=failure.filename)
-             for failure in result.failures]
-        )  # fmt: skip
+        for failure in result.failures:
+            # One by one, for several at once are cut short: every failed file is named (DESIGN section 3.4).
+            message, where = failure.detail, failure.filename
+            self.ports.progress.notice(Notice(level=Level.WARNING, code=failure.reason, message=message, where=where))
         if not self.switches.dry_run:
             self.state.save(Failures(failures=result.failures))
         return result

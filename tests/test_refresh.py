@@ -108,6 +108,26 @@ def test_offline_uses_what_is_kept_and_says_what_it_cannot_know(project: Project
     assert "yank" in done.stderr
 
 
+def test_offline_fetches_nothing_and_names_every_file_that_is_not_here(project: Project) -> None:
+    succeed(project.mirror("plan"))
+    asked = len(project.index.requests)
+    done = project.mirror("refresh", "--offline", "--json")
+    assert done.returncode == 1
+    assert len(project.index.requests) == asked
+    (report,) = json.loads(done.stdout)
+    assert {cell["reason"] for cell in report["failures"]} == {"download-failed"}
+    assert all(f"{name}: offline" in done.stderr for name in project.index.files)
+    succeed(project.mirror("refresh"))
+
+
+def test_download_alone_names_every_file_that_failed(tmp_path: Path, index: FaultyIndex) -> None:
+    project = projects.make(tmp_path, index, names=tuple(f"name{number}" for number in range(20)))
+    succeed(project.mirror("plan"))
+    done = project.mirror("download", OFFLINE="true")
+    assert done.returncode == 1
+    assert all(f"name{number}-1.0-py3-none-any.whl" in done.stderr for number in range(20))
+
+
 def test_dry_run_writes_nothing_that_is_not_read_from_upstream(project: Project) -> None:
     done = succeed(project.mirror("refresh", "--dry-run"))
     assert "native" not in done.stderr

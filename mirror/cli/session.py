@@ -129,7 +129,7 @@ class Session:
             workspace=self.workspace,
             state=State(self.workspace.state),
             owner=Owner.here(),
-            switches=Switches(**{name: bool(self.flags.get(name)) for name in _SWITCHES}),
+            switches=Switches(offline=chosen.offline, **{name: bool(self.flags.get(name)) for name in _SWITCHES}),
         )
 
 

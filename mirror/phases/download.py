@@ -51,11 +51,13 @@ def download(
     progress: Progress,
     *,
     dry_run: bool = False,
+    offline: bool = False,
 ) -> DownloadResult:
     """Bring the files of `plan` into `pool`: wheels by one way, sdists by the other, both at once.
 
     `staging` is ours alone, on the file system of the pool, and is empty afterwards. One file's failure never stops
-    the others. Raise `MirrorError` for what does: a full disk, a missing pip.
+    the others; `offline` asks nobody, so that every file which is not here is one. Raise `MirrorError` for what does
+    stop: a full disk, a missing pip.
     """
     missing = [file for file in plan.files if pool.find(file.filename, file.digest) is None]
     held = len(plan.files) - len(missing)
@@ -67,7 +69,9 @@ def download(
     missing = [file for file in missing if pool.find(file.filename, file.digest) is None]
     arrivals = _Arrivals(pool)
     try:
-        if missing:
+        if offline:
+            arrivals.failures.extend(map(_unasked, missing))
+        elif missing:
             with progress.task("Downloading", items=len(missing), size=_total(missing)) as task:
                 _fetch(missing, wheels, direct, staging, arrivals, task)
     finally:
@@ -77,6 +81,11 @@ def download(
     result = arrivals.result(held)
     progress.say(_sentence(result))
     return result
+
+
+def _unasked(file: PlannedFile) -> Failure:
+    detail = "offline, and it was never downloaded here; run again with a network"
+    return Failure(filename=file.filename, reason=Reason.DOWNLOAD_FAILED, detail=detail)
 
 
 def _take_left_over(missing: Sequence[PlannedFile], pool: Pool, staging: Path) -> int:
