@@ -175,7 +175,12 @@ class Pipeline:
             except MirrorError as error:
                 errors.append(error)
         if errors:
-            raise max(errors, key=lambda error: error.exit_code)
+            worst = max(errors, key=lambda error: error.exit_code)
+            for other in errors:
+                if other is not worst:
+                    notice = Notice(level=Level.ERROR, code="sync", message=f"{other.message}; {other.hint}")
+                    self.ports.progress.notice(notice)
+            raise worst
         return tuple(results)
 
     def _sync(self, manifest: Manifest, store: Store) -> SyncResult:

@@ -254,6 +254,50 @@ def test_several_destinations_are_published_and_one_that_fails_does_not_stop_the
     assert (tmp_path / "second" / "simple" / "alpha" / "index.html").is_file()
 
 
+def test_every_destination_that_fails_is_named(project: Project, tmp_path: Path) -> None:
+    blocked = [tmp_path / name for name in ("one", "two")]
+    for path in blocked:
+        path.write_text("a file where a folder should be")
+    done = project.mirror("refresh", "--destination", str(blocked[0]), "--destination", str(blocked[1]))
+    assert done.returncode == 3
+    assert done.stderr.count(f"error: {blocked[0]}: ") == 1
+    assert done.stderr.count(f"error: {blocked[1]}: ") == 1
+
+
+@pytest.mark.parametrize("destination", [".", "", "index", "packages/all", ".mirror/site", "../work"])
+def test_a_destination_among_the_work_directory_s_own_files_is_refused(destination: str, project: Project) -> None:
+    done = project.mirror("sync", "--destination", destination)
+    assert done.returncode == 2
+    assert "DESTINATION" in done.stderr
+    assert "hint: " in done.stderr
+
+
+def test_a_work_directory_inside_the_published_files_is_refused(project: Project) -> None:
+    inside = str(project.site / "packages" / "work")
+    done = project.mirror("sync", "--work-dir", inside)
+    assert done.returncode == 2
+    assert "would share" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("uv.lock", "app.v2/uv.lock is a lock file of uv"), ("poetry.lock", "app.v2/poetry.lock")],
+)
+def test_messages_name_the_lock_file_that_was_found(name: str, message: str, project: Project) -> None:
+    folder = project.work / "app.v2"
+    folder.mkdir()
+    (folder / name).write_text("")
+    done = project.mirror("plan", "--project", "app.v2")
+    assert done.returncode == 2
+    assert f"error: {message}" in done.stderr
+
+
+def test_a_project_whose_path_the_system_refuses_is_an_error_without_a_traceback(project: Project) -> None:
+    done = project.mirror("plan", "--project", "a" * 300)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
 def test_a_second_run_at_the_same_time_is_told_to_try_again(project: Project) -> None:
     from filelock import FileLock
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import url2pathname
 
-from mirror import settings
+from mirror import layout, settings
 from mirror.console import Console
 from mirror.credentials import redact
 from mirror.downloads.configuration import Configuration
@@ -89,7 +89,7 @@ class Session:
         read = []
         for path in self.settings.project:
             try:
-                read.append(read_lock(path, label=_label(path), allow_stale=bool(self.flags.get("allow_stale"))))
+                read.append(read_lock(path, allow_stale=bool(self.flags.get("allow_stale"))))
             except LockError as error:
                 self.console.notices(error.notices)
                 raise
@@ -113,7 +113,7 @@ class Session:
             wheels=PipDownloader(configuration, digests, direct=direct),
             sdists=direct,
             pool=Pool(self.workspace.packages, digests),
-            stores=tuple(_store(destination, digests) for destination in chosen.destination),
+            stores=tuple(_store(destination, self.workspace, digests) for destination in chosen.destination),
             progress=self.console,
         )
         return Pipeline(
@@ -133,17 +133,30 @@ class Session:
         )
 
 
-def _label(path: Path) -> str:
-    """How messages call a lock: its path as the user named it, without the machine's own folders."""
-    return path.as_posix() if path.suffix else (path / "poetry.lock").as_posix()
+def _store(destination: str, workspace: Workspace, digests: DigestCache) -> Store:
+    folder = _folder(destination)
+    _refuse_overlap(folder, workspace)
+    return LocalStore(folder, digests)
 
 
-def _store(destination: str, digests: DigestCache) -> Store:
+def _folder(destination: str) -> Path:
     scheme, separator, rest = destination.partition("://")
-    if not separator:
-        return LocalStore(Path(destination), digests)
+    if destination.strip() and not separator:
+        return Path(destination)
     if scheme == "file" and rest.startswith("/"):
-        return LocalStore(Path(url2pathname(rest)), digests)
+        return Path(url2pathname(rest))
     raise MirrorError(
-        f"DESTINATION {destination} is no folder", hint="write a path such as ./site, or file:///srv/mirror"
+        f"DESTINATION {destination!r} is no folder", hint="write a path such as ./site, or file:///srv/mirror"
     )
+
+
+def _refuse_overlap(destination: Path, workspace: Workspace) -> None:
+    """Pages that are published where they are made would be seen before the files that they list (DESIGN rule 3)."""
+    root = destination.resolve()
+    published = [root / key for key in (layout.PACKAGES, layout.SIMPLE, layout.STATE)]
+    for own in (workspace.packages.resolve(), workspace.pages.resolve(), workspace.state.resolve()):
+        if any(own in (place, *place.parents) or place in own.parents for place in published):
+            raise MirrorError(
+                f"DESTINATION {destination} and the work directory {workspace.root} would share {own}",
+                hint="publish to a folder of its own, such as ./site, or choose another --work-dir",
+            )

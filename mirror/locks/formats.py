@@ -26,7 +26,10 @@ def read(path: Path, *, label: str = "", allow_stale: bool = False) -> Lock:
     `label` is what messages and reports call it; without one they use the path as it was given. A lock that no longer
     belongs to its project is an error unless `allow_stale` makes it a warning. Raise `LockError`.
     """
-    found = _find(path)
+    try:
+        found = _find(path)
+    except OSError as error:
+        raise LockError(f"cannot look into {path}: {error.strerror or error}", hint="check the path") from error
     name = label or found.as_posix()
     tool = _tool(found.name)
     if tool is not None:
