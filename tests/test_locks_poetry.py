@@ -565,6 +565,26 @@ def test_d4_several_releases_of_a_name(tmp_path: Path) -> None:
     assert stated == {"1.26": 'python_version == "3.10"', "2.2": 'python_version >= "3.11" and python_version < "3.13"'}
 
 
+def test_one_release_from_two_indexes(tmp_path: Path) -> None:
+    """A project may want one release from another index on some platforms, as chia-blockchain does with psutil."""
+    source = '[package.source]\ntype = "legacy"\nurl = "https://x.example/simple"\nreference = "x"\n'
+    pyproject = poetry(
+        "psutil = [\n"
+        '    {version = "5.9", markers = "platform_machine != \'aarch64\'"},\n'
+        '    {version = "5.9", markers = "platform_machine == \'aarch64\'", source = "x"},\n]\n',
+        '[[tool.poetry.source]]\nname = "x"\nurl = "https://x.example/simple/"\npriority = "supplemental"\n',
+    )
+    lock = old(tmp_path, package("psutil", "5.9") + package("psutil", "5.9", tables=source), pyproject)
+
+    def index(target: str) -> list[str]:
+        env = environment(TARGETS[target], "3.11", Baseline(), lock.patches("3.11"))
+        members = lock.membership(env, PROD)
+        return [found.source.reference for found, member in members.items() if member is Membership.SELECTED]
+
+    assert index("linux-x86_64") == [""]
+    assert index("linux-aarch64") == ["x"]
+
+
 def test_prod_keeps_to_the_releases_of_the_full_set(tmp_path: Path) -> None:
     """1.8 rule 3: alone, production would take the newest numpy; with the others it cannot."""
     packages = (

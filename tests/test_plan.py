@@ -432,6 +432,19 @@ def test_a_digest_of_a_package_that_nobody_installs_disturbs_nobody() -> None:
     assert [cell.reason for cell in planned.cells] == [Reason.COVERED, Reason.EXCLUDED_BY_MARKER]
 
 
+def test_two_builds_of_a_release_for_two_platforms_stand_together() -> None:
+    """Two indexes offer one release; where no environment wants both builds of a file, nothing is in doubt."""
+    arm = "foo-1.0-cp311-cp311-manylinux2014_aarch64.whl"
+    apple = "foo-1.0-cp311-cp311-macosx_11_0_arm64.whl"
+    first = ListedLock(packages=(package("foo", "1.0", NATIVE, apple),), marked={"foo": "platform_machine == 'x86_64'"})
+    second = ListedLock(
+        packages=(package("foo", "1.0", arm, apple, of="b"),), marked={"foo": "platform_machine == 'aarch64'"}
+    )
+    upstream = Pages({"foo": (offered(NATIVE), offered(arm, of="b"))})
+    planned = make(first, other(second), upstream=upstream, targets=("linux-x86_64", "linux-aarch64"))
+    assert {file.filename: file.digest for file in planned.files} == {NATIVE: digest("a"), arm: digest("b")}
+
+
 def test_two_files_that_differ_in_case_only_end_the_run() -> None:
     """Standards 5.2: a case-insensitive file system would hold only one of them."""
     older = package("foo", "1.0", "Foo-1.0.tar.gz")

@@ -271,6 +271,9 @@ def holes(
 def _meets(entry: Entry, edge: Edge, candidates: list[Entry]) -> bool:
     if edge.origin and any(edge.origin == other.package.source.url for other in candidates):
         return entry.package.source.url == edge.origin
+    if edge.index and any(edge.index == other.package.source.reference for other in candidates):
+        # One release locked from two indexes: the one of the index that the project names is meant.
+        return entry.package.source.reference == edge.index and entry.meets(edge)
     return entry.meets(edge)
 
 

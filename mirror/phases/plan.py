@@ -38,8 +38,8 @@ def plan(
     """Choose a file for every selection, from what the indexes offer and what the pool holds already.
 
     `held` are the filenames in the pool: a file that upstream has withdrawn stays mirrored. Raise `IntegrityError`
-    when two locks pin different bytes under one filename (standards F3), or two files differ in upper and lower case
-    only (standards section 5.2), `RemoteError` as `Upstream.read` does.
+    when two environments may install different bytes under one filename (standards F3), or two files differ in upper
+    and lower case only (standards section 5.2), `RemoteError` as `Upstream.read` does.
     """
     _refuse_two_digests(selections)
     wants = _wants(selections)
@@ -57,9 +57,10 @@ def plan(
 
 
 def _refuse_two_digests(selections: Sequence[Selection]) -> None:
+    # Only of what some environment accepts: two indexes may offer one release in different builds for each platform.
     agreed: dict[str, LockedFile] = {}
-    for package in dict.fromkeys(selection.package for selection in selections if selection.verdict is None):
-        for file in package.files:
+    for selection in selections:
+        for file in (*selection.wheels, *selection.sdists) if selection.verdict is None else ():
             other = agreed.setdefault(file.filename, file)
             if other.digest != file.digest:
                 raise IntegrityError(
