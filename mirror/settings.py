@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     index_url: str = ""
     """Empty: whatever pip is configured to use."""
     jobs: int = Field(default=16, ge=1, le=256)
-    """Requests at once."""
+    """Index pages asked for at once."""
     offline: bool = False
     fail_on: Names = tuple(sorted(HOLES))
     """Coverage reasons that make `verify` end with exit code 1."""

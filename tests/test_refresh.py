@@ -189,6 +189,15 @@ def test_a_file_that_is_not_offered_is_a_hole_and_the_rest_goes_on(project: Proj
     assert project.mirror("verify", "--fail-on", "none").returncode == 0
 
 
+@pytest.mark.parametrize("command", [("plan",), ("refresh", "--dry-run")], ids=" ".join)
+def test_a_plan_is_judged_by_the_policy_as_a_site_is(command: tuple[str, ...], project: Project) -> None:
+    project.index.unlisted.add("beta-1.0-py3-none-any.whl")
+    assert project.mirror(*command).returncode == 1
+    assert project.mirror(*command, "--fail-on", "none").returncode == 0
+    assert project.mirror(*command, FAIL_ON="no-wheel").returncode == 0
+    assert project.mirror(*command, "--fail-on", "sdist-only").returncode == 1
+
+
 def test_a_download_that_fails_is_named_with_its_reason(project: Project) -> None:
     project.index.faults["beta-1.0-py3-none-any.whl"] = broken(404)
     done = project.mirror("refresh")

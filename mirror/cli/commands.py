@@ -18,6 +18,7 @@ from mirror.cli.options import (
     DRY_RUN,
     JSON,
     LOCKS,
+    PAGES,
     PUBLISH,
     REHASH,
     SELECTION,
@@ -28,7 +29,7 @@ from mirror.cli.options import (
 from mirror.cli.session import Session
 from mirror.console import Console
 from mirror.errors import IntegrityError, MirrorError
-from mirror.model import HOLES, Reason
+from mirror.model import Reason
 from mirror.state import encode
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def command(*groups: options.Group[Any]) -> Callable[[Callable[[Session], int]],
     return make
 
 
-@command(LOCKS, SELECTION, UPSTREAM, WORK, DESTINATION, PUBLISH, REHASH, VERIFY, DRY_RUN, JSON)
+@command(LOCKS, SELECTION, PAGES, UPSTREAM, WORK, DESTINATION, PUBLISH, REHASH, VERIFY, DRY_RUN, JSON)
 def refresh(session: Session) -> int:
     """Run every phase: export, plan, download, consolidate, index, sync, verify.
 
@@ -86,7 +87,7 @@ def refresh(session: Session) -> int:
         return _judge(session, session.pipeline.refresh())
 
 
-@command(LOCKS, SELECTION, UPSTREAM, WORK, DESTINATION, PUBLISH, REHASH, VERIFY)
+@command(LOCKS, SELECTION, PAGES, UPSTREAM, WORK, DESTINATION, PUBLISH, REHASH, VERIFY)
 def setup(session: Session) -> int:
     """Check this machine, run every phase once, and say how to go on.
 
@@ -113,7 +114,7 @@ def export(session: Session) -> int:
     return 0
 
 
-@command(LOCKS, SELECTION, UPSTREAM, WORK, JSON)
+@command(LOCKS, SELECTION, PAGES, UPSTREAM, WORK, VERIFY, JSON)
 def plan(session: Session) -> int:
     """Show what would be fetched for each target, and what is missing and why.
 
@@ -127,7 +128,7 @@ def plan(session: Session) -> int:
 def download(session: Session) -> int:
     """Fetch what the last plan wants and packages/ does not hold; interrupted, it goes on where it was.
 
-    Example: mirror download --jobs 8
+    Example: mirror download --index-url https://index.example/simple
     """
     with session.workspace.claimed():
         result = session.pipeline.download()
@@ -204,7 +205,8 @@ def _show_plan(session: Session, planned: Plan) -> int:
         session.console.data(json.dumps(encode(planned), indent=1, sort_keys=True))
     else:
         session.console.plan(planned)
-    return _worst(cell.reason for cell in planned.cells if cell.reason in HOLES)
+    policy = session.settings.policy
+    return _worst(cell.reason for cell in planned.cells if cell.reason in policy)
 
 
 def _judge(session: Session, coverages: Sequence[Coverage]) -> int:

@@ -39,13 +39,15 @@ SELECTION: Group[Any] = (
     click.option("--groups", help="Dependency groups, e.g. main,dev. Default: all."),
     click.option("--extras", help="Extras. Default: all."),
 )
-UPSTREAM: Group[Any] = (
+PAGES: Group[Any] = (
     click.option(
         "--sdists", type=click.Choice([policy.value for policy in SdistPolicy]), help="Which sdists to mirror."
     ),
+    click.option("--jobs", type=int, help="Index pages to ask for at once."),
+)
+UPSTREAM: Group[Any] = (
     click.option("--index-url", help="Simple index to read. Default: what pip is configured to use."),
     click.option("--offline", is_flag=True, default=None, help="Use only what earlier runs kept."),
-    click.option("--jobs", type=int, help="Requests at once."),
 )
 DESTINATION: Group[Any] = (
     click.option("--destination", multiple=True, help="Folder to publish to; repeatable. Default: ./site."),
