@@ -215,6 +215,20 @@ def test_wrong_bytes_end_in_the_integrity_exit_and_are_not_published(project: Pr
     assert not (project.site / "packages" / "beta-1.0-py3-none-any.whl").exists()
 
 
+@pytest.mark.parametrize(
+    "key", ["simple/alpha/index.html", "packages/alpha-1.0-py3-none-any.whl.metadata", "packages/source-3.0.tar.gz"]
+)
+def test_a_published_file_that_was_altered_ends_in_the_integrity_exit(key: str, project: Project) -> None:
+    succeed(project.mirror("refresh"))
+    altered = project.site / key
+    data = altered.read_bytes()
+    altered.unlink()  # its inode is the pool's
+    altered.write_bytes(data + b" ")
+    assert project.mirror("verify").returncode == 5
+    altered.unlink()
+    assert project.mirror("verify").returncode == 1
+
+
 def test_a_stale_lock_is_an_error_unless_allowed(project: Project) -> None:
     pyproject = project.folder / "pyproject.toml"
     pyproject.write_text(pyproject.read_text() + 'dependencies = ["gamma"]\n')

@@ -217,8 +217,10 @@ def _judge(session: Session, coverages: Sequence[Coverage]) -> int:
         for coverage in coverages:
             session.console.coverage(coverage, policy)
     failures = [cell.reason for coverage in coverages for cell in coverage.failures(policy)]
-    findings = any(coverage.findings for coverage in coverages)
-    return _worst(failures) or (FINDINGS if findings else 0)
+    found = {finding.code for coverage in coverages for finding in coverage.findings}
+    if "altered" in found:
+        return IntegrityError.exit_code
+    return _worst(failures) or (FINDINGS if found else 0)
 
 
 def _worst(reasons: Any) -> int:
