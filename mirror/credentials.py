@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_USERINFO = re.compile(r"(?<=://)[^/?#\s@]*@")
+_USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
+"""Up to the last `@` of the authority, as `urlsplit` reads it: people write passwords that hold one."""
 
 
 def strip(url: str) -> str:
