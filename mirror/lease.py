@@ -68,7 +68,7 @@ class Owner:
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return True
-        except OSError:
+        except (OSError, OverflowError):
             return False
         return _started(self.pid) not in (None, self.started)
 
@@ -136,7 +136,7 @@ class Lease:
                 expires=_read(document["expires"]),
                 unsettled=tuple(map(str, document["unsettled"])),
             )
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise RemoteError(
                 f"{where}: this is no lease that can be understood: {type(error).__name__} {error}",
                 hint="make sure that nobody publishes there, then remove that file",

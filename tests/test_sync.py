@@ -328,6 +328,14 @@ def test_a_failing_store_moves_nothing_and_the_next_run_ends_well(one: Site, two
     assert visible(root) == visible(undisturbed)
 
 
+def leased(*, pid: str) -> bytes:
+    """A lease of this very host that never ends, with something in the place of its process."""
+    here = Owner.here()
+    lease = Lease(owner=Owner(host=here.host, boot=here.boot, pid=4321), token="t", acquired=0.0, expires=2.0**33)
+    assert isinstance(lease.body.source, bytes)
+    return lease.body.source.replace(b"4321", pid.encode())
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -339,6 +347,8 @@ def test_a_failing_store_moves_nothing_and_the_next_run_ends_well(one: Site, two
             lambda _, release: release.write_bytes(release.read_bytes() + b" "), id="release manifest altered"
         ),
         pytest.param(lambda root, _: (root / LEASE).write_bytes(b"{}"), id="garbled lease"),
+        pytest.param(lambda root, _: (root / LEASE).write_bytes(leased(pid="Infinity")), id="lease of no process"),
+        pytest.param(lambda root, _: (root / LEASE).write_bytes(leased(pid=str(10**40))), id="lease of a huge one"),
     ],
 )
 def test_state_that_cannot_be_understood_is_never_empty(one: Site, two: Site, root: Path, spoil: object) -> None:
@@ -347,7 +357,7 @@ def test_state_that_cannot_be_understood_is_never_empty(one: Site, two: Site, ro
     assert callable(spoil)
     spoil(root, root / f"{RELEASES}{result.release}.json")
     before = tree(root)
-    with pytest.raises((RemoteError, IntegrityError)) as caught:
+    with pytest.raises((RemoteError, IntegrityError, ConflictError)) as caught:
         two.publish(local(root), allow_shrink=True)
     assert caught.value.hint
     assert tree(root) == before
