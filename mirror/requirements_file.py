@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _HASH = " \\\n    --hash="
 _SCP = "git@"
+_SAFE = "!#$%&'()*+,/:;=?@[]~"
 
 
 def render(requirements: Sequence[Requirement], *, comments: Sequence[str] = (), primary_index: str = "") -> str:
@@ -61,7 +62,8 @@ def _direct(requirement: Requirement) -> str:
     url = source.url
     if source.kind is SourceKind.GIT:
         url = f"git+{_git_url(url)}@{source.resolved_reference}"
-    return f"{requirement.name} @ {url}" + (f"#subdirectory={source.subdirectory}" if source.subdirectory else "")
+    fragment = f"#subdirectory={source.subdirectory}" if source.subdirectory else ""
+    return f"{requirement.name} @ {_literal(url + fragment)}"
 
 
 def _git_url(url: str) -> str:
@@ -76,12 +78,17 @@ def _options(requirements: Sequence[Requirement], primary_index: str) -> Iterato
     indexes = {item.source.url.rstrip("/") for item in requirements if item.source.kind is SourceKind.LEGACY}
     for url in sorted(indexes):
         if url == primary_index.rstrip("/"):
-            yield f"--index-url {url}"
+            yield f"--index-url {_literal(url)}"
             continue
         parts = urlsplit(url)
         if parts.scheme == "http":
-            yield f"--trusted-host {parts.netloc}"
-        yield f"--extra-index-url {url}"
+            yield f"--trusted-host {_literal(parts.netloc)}"
+        yield f"--extra-index-url {_literal(url)}"
+
+
+def _literal(url: str) -> str:
+    """A URL that pip takes as it is: it would put the environment's value in the place of `${NAME}`."""
+    return quote(url, safe=_SAFE)
 
 
 def _outside(requirements: Sequence[Requirement]) -> Iterator[str]:

@@ -157,6 +157,12 @@ def test_direct_references_stand_in_a_comment(tmp_path: Path) -> None:
         pytest.param(
             "explicit", "https://me:secret@x.example/s", ["--extra-index-url https://x.example/s"], id="no credentials"
         ),
+        pytest.param(
+            "explicit",
+            "https://x.example/${HOME}/s",
+            ["--extra-index-url https://x.example/$%7BHOME%7D/s"],
+            id="no variable that pip would fill in",
+        ),
     ],
 )
 def test_the_indexes_of_the_lock(priority: str, url: str, options: list[str], tmp_path: Path) -> None:
