@@ -149,6 +149,7 @@ def sourced(**keys: str) -> str:
         pytest.param(sourced(type="legacy", url="ftp://x"), "bad-source", "ftp://x", id="no index"),
         pytest.param(sourced(type="legacy", url="https://x.example/a\\n-r"), "bad-source", "control", id="line break"),
         pytest.param(sourced(type="legacy", url="http://["), "bad-source", "http://[", id="no URL"),
+        pytest.param(sourced(type="legacy", url="http://x.example:y/"), "bad-source", ":y/", id="no port"),
         pytest.param(
             sourced(type="git", url="https://x.example/a"), "git-without-commit", "commit", id="git, no commit"
         ),

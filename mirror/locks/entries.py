@@ -282,6 +282,7 @@ def _without_credentials(table: Table, url: str) -> str:
     try:
         parts = urlsplit(url)
         secret = parts.password is not None or (parts.scheme in _WEB and parts.username is not None)
+        _ = parts.scheme in _WEB and parts.port  # read only when it is asked for
     except ValueError:
         table.error("bad-source", f"{url!r} is no URL")
         return ""

@@ -42,10 +42,11 @@ def resolve(base: str, href: str) -> str | None:
     """
     try:
         url = urljoin(base, href)
-        scheme = urlsplit(url).scheme
+        parts = urlsplit(url)
+        _ = parts.port  # read only when it is asked for, and everybody who fetches asks
     except ValueError as error:
         raise PageError(f"href {href!r} is not a URL: {error}") from error
-    if scheme not in _FETCHABLE:
+    if parts.scheme not in _FETCHABLE:
         return None
     return quote(url, safe=_SAFE, errors="replace") if _UNSAFE.search(url) else url
 
