@@ -9,6 +9,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from dotenv.parser import parse_stream
 from packaging.utils import canonicalize_name
@@ -22,7 +23,7 @@ from mirror.selection import SdistPolicy
 from mirror.targets import DEFAULT_TARGETS, NOARCH, TARGETS, Baseline, Target
 
 CONFIG = "config.env"
-_MINOR = re.compile(r"[0-9]+\.[0-9]+")
+_MINOR = re.compile(r"[1-9][0-9]?\.(0|[1-9][0-9]?)", re.ASCII)
 _ENCODING = "utf-8-sig"
 """UTF-8; editors of one system put a byte order mark in front."""
 
@@ -53,6 +54,15 @@ def _minors(versions: tuple[str, ...]) -> tuple[str, ...]:
     return versions
 
 
+def _address(url: str) -> str:
+    try:
+        _ = urlsplit(url).port  # read only when it is asked for
+    except ValueError as error:
+        # The error quotes the URL, which may hold a password.
+        raise ValueError("it is no URL, or its port is no number") from error
+    return url
+
+
 Names = Annotated[tuple[str, ...], NoDecode, _split(",")]
 Paths = Annotated[tuple[Path, ...], NoDecode, _split(os.pathsep)]
 TargetNames = Annotated[tuple[str, ...], NoDecode, _split(","), AfterValidator(_known_targets)]
@@ -81,7 +91,7 @@ class Settings(BaseSettings):
     extras: Names = ()
     """Empty: every extra."""
     sdists: SdistPolicy = SdistPolicy.FALLBACK
-    index_url: str = ""
+    index_url: Annotated[str, AfterValidator(_address)] = ""
     """Empty: whatever pip is configured to use."""
     jobs: int = Field(default=16, ge=1, le=256)
     """Index pages asked for at once."""
