@@ -54,6 +54,8 @@ class Choice:
     baseline: Baseline
     scope: Scope
     sdists: SdistPolicy
+    wheels_directly: bool = False
+    """Fetch wheels by plain HTTP instead of by pip."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +139,7 @@ class Pipeline:
             self.ports.progress,
             dry_run=self.switches.dry_run,
             offline=self.switches.offline,
+            wheels_directly=self.choice.wheels_directly,
         )
         for failure in result.failures:
             # One by one, for several at once are cut short: every failed file is named (DESIGN section 3.4).

@@ -39,6 +39,8 @@ _GATHERED_FOR = 0.25
 """Seconds; whoever shows progress, or has to stop, cannot wait for a slow host to fill a chunk."""
 _FOREVER = float("inf")
 _CHUNK = 1 << 18
+_PIECE = 1 << 14
+"""Bytes asked of the connection at once: it makes room for them whether they come or not, and TLS brings no more."""
 
 
 class Interrupted(RemoteError):
@@ -70,30 +72,33 @@ class Reply:
             pieces.append(piece)
         return b"".join(pieces)
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[memoryview]:
         """The body as it is sent, undecoded, in chunks large enough that threads seldom wait for each other.
 
-        Raise `Interrupted` when it ends before `Content-Length` is reached.
+        A chunk is a view that holds until the next one is asked for. Raise `Interrupted` when the body ends before
+        `Content-Length` is reached.
         """
-        gathered, since = bytearray(), time.monotonic()
+        # One buffer for the whole body: large blocks that come and go cost more than the bytes in them.
+        gathered, filled, since = memoryview(bytearray(_CHUNK + _PIECE)), 0, time.monotonic()
         try:
             for piece in self._pieces(decode=False):
-                gathered += piece
-                if len(gathered) >= _CHUNK or time.monotonic() - since > _GATHERED_FOR:
-                    yield bytes(gathered)
-                    gathered, since = bytearray(), time.monotonic()
+                gathered[filled : filled + len(piece)] = piece
+                filled += len(piece)
+                if filled >= _CHUNK or time.monotonic() - since > _GATHERED_FOR:
+                    yield gathered[:filled]
+                    filled, since = 0, time.monotonic()
         except Interrupted:
             # What came before is good, and asking for the rest may be all that is needed.
-            yield bytes(gathered)
+            yield gathered[:filled]
             raise
-        yield bytes(gathered)
+        yield gathered[:filled]
 
     def _pieces(self, *, decode: bool) -> Iterator[bytes]:
         raw = self._response.raw
         since, received = time.monotonic(), 0
         try:
             # `read1` gives what is there. `read` and `stream` wait for a full chunk, and so for ever on a slow drip.
-            while piece := raw.read1(_CHUNK, decode_content=decode):
+            while piece := raw.read1(_PIECE, decode_content=decode):
                 yield piece
                 received += len(piece)
                 now = time.monotonic()

@@ -61,6 +61,20 @@ def test_files_lie_with_their_target(project: Project) -> None:
     }  # fmt: skip
 
 
+def test_wheels_fetched_directly_are_the_same_and_checked_alike(project: Project, tmp_path: Path) -> None:
+    succeed(project.mirror("refresh"))
+    other = projects.Project(project.folder, tmp_path / "directly", project.index)
+    other.work.mkdir()
+    project.index.faults["beta-1.0-py3-none-any.whl"] = wrong_bytes
+    assert other.mirror("refresh", "--downloader", "direct").returncode == 5
+    assert not (other.site / "packages" / "beta-1.0-py3-none-any.whl").exists()
+    del project.index.faults["beta-1.0-py3-none-any.whl"]
+    succeed(other.mirror("refresh", DOWNLOADER="direct"))
+    assert {path.name for path in (other.site / "packages").iterdir()} == {
+        path.name for path in (project.site / "packages").iterdir()
+    }
+
+
 def test_a_second_run_changes_nothing_and_asks_the_network_nothing(project: Project) -> None:
     succeed(project.mirror("refresh"))
     before, asked = projects.tree(project.work), len(project.index.requests)

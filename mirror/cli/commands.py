@@ -16,6 +16,7 @@ from mirror.cli.options import (
     COMMON,
     DESTINATION,
     DRY_RUN,
+    FETCH,
     JSON,
     LOCKS,
     PAGES,
@@ -75,7 +76,7 @@ def command(*groups: options.Group[Any]) -> Callable[[Callable[[Session], int]],
     return make
 
 
-@command(LOCKS, SELECTION, PAGES, UPSTREAM, WORK, DESTINATION, PUBLISH, REHASH, VERIFY, DRY_RUN, JSON)
+@command(LOCKS, SELECTION, PAGES, UPSTREAM, FETCH, WORK, DESTINATION, PUBLISH, REHASH, VERIFY, DRY_RUN, JSON)
 def refresh(session: Session) -> int:
     """Run every phase: export, plan, download, consolidate, index, sync, verify.
 
@@ -87,7 +88,7 @@ def refresh(session: Session) -> int:
         return _judge(session, session.pipeline.refresh())
 
 
-@command(LOCKS, SELECTION, PAGES, UPSTREAM, WORK, DESTINATION, PUBLISH, REHASH, VERIFY)
+@command(LOCKS, SELECTION, PAGES, UPSTREAM, FETCH, WORK, DESTINATION, PUBLISH, REHASH, VERIFY)
 def setup(session: Session) -> int:
     """Check this machine, run every phase once, and say how to go on.
 
@@ -124,7 +125,7 @@ def plan(session: Session) -> int:
         return _show_plan(session, session.pipeline.plan())
 
 
-@command(UPSTREAM, WORK, DRY_RUN)
+@command(UPSTREAM, FETCH, WORK, DRY_RUN)
 def download(session: Session) -> int:
     """Fetch what the last plan wants and packages/ does not hold; interrupted, it goes on where it was.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import rich_click as click
 
 from mirror.selection import SdistPolicy
+from mirror.settings import DownloaderName
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,13 @@ PAGES: Group[Any] = (
 UPSTREAM: Group[Any] = (
     click.option("--index-url", help="Simple index to read. Default: what pip is configured to use."),
     click.option("--offline", is_flag=True, default=None, help="Use only what earlier runs kept."),
+)
+FETCH: Group[Any] = (
+    click.option(
+        "--downloader",
+        type=click.Choice([name.value for name in DownloaderName]),
+        help="What fetches wheels. Default: pip; direct is faster on a fast network.",
+    ),
 )
 DESTINATION: Group[Any] = (
     click.option("--destination", multiple=True, help="Folder to publish to; repeatable. Default: ./site."),

@@ -25,6 +25,7 @@ from mirror.locks.formats import read as read_lock
 from mirror.model import Level, Notice
 from mirror.pipeline import Choice, Pipeline, Ports, Switches
 from mirror.pool import Pool
+from mirror.settings import DownloaderName
 from mirror.state import State
 from mirror.stores.local import LocalStore
 from mirror.upstream.http import HttpUpstream
@@ -124,6 +125,7 @@ class Session:
                 baseline=chosen.baseline,
                 scope=chosen.scope,
                 sdists=chosen.sdists,
+                wheels_directly=chosen.downloader is DownloaderName.DIRECT,
             ),
             ports=ports,
             workspace=self.workspace,

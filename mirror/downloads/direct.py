@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mirror.web import Reply, Web
 
 _CHUNK = 1 << 20
-_WORKERS = 4
+_WORKERS = 8
 _RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
 _GONE = (404, 410)
 _REFUSED = (401, 403, 407)
@@ -159,7 +159,7 @@ class DirectDownloader:
         if file.size is not None and part.size < file.size and not part.encoding:
             raise RemoteError(f"{reply.url} ended after {part.size} of {file.size} bytes")
 
-    def _append(self, file: PlannedFile, part: _Part, pieces: Iterable[bytes], task: Task) -> None:
+    def _append(self, file: PlannedFile, part: _Part, pieces: Iterable[bytes | memoryview], task: Task) -> None:
         for piece in pieces:
             if part.stopped.is_set():
                 raise _Wrong(file, Reason.DOWNLOAD_FAILED, "stopped; run again to go on")

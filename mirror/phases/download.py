@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from mirror.downloads.base import Downloader
+    from mirror.downloads.base import Arrivals, Downloader
     from mirror.model import Plan, PlannedFile
     from mirror.pool import Pool
     from mirror.progress import Progress, Task
@@ -52,8 +52,11 @@ def download(
     *,
     dry_run: bool = False,
     offline: bool = False,
+    wheels_directly: bool = False,
 ) -> DownloadResult:
     """Bring the files of `plan` into `pool`: wheels by one way, sdists by the other, both at once.
+
+    With `wheels_directly` wheels go the way of the sdists, too, but for those whose URL nobody but pip can find.
 
     `staging` is ours alone, on the file system of the pool, and is empty afterwards. One file's failure never stops
     the others; `offline` asks nobody, so that every file which is not here is one. Raise `MirrorError` for what does
@@ -73,7 +76,10 @@ def download(
             arrivals.failures.extend(map(_unasked, missing))
         elif missing:
             with progress.task("Downloading", items=len(missing), size=_total(missing)) as task:
-                _fetch(missing, wheels, direct, staging, arrivals, task)
+                straight = [file for file in missing if _goes_directly(file, wheels_directly=wheels_directly)]
+                others = [file for file in missing if not _goes_directly(file, wheels_directly=wheels_directly)]
+                coming = ((direct, straight), (wheels, others))
+                _fetch([(way, files) for way, files in coming if files], staging, arrivals, task)
     finally:
         # After an interruption or a full disk there are whole files among the rest: they are kept.
         _take_left_over(missing, pool, staging)
@@ -106,16 +112,18 @@ def _take_left_over(missing: Sequence[PlannedFile], pool: Pool, staging: Path) -
     return len(taken)
 
 
+def _goes_directly(file: PlannedFile, *, wheels_directly: bool) -> bool:
+    return not file.filename.endswith(".whl") or (wheels_directly and bool(file.url))
+
+
 def _fetch(
-    files: Sequence[PlannedFile], wheels: Downloader, direct: Downloader, staging: Path, arrivals: _Arrivals, task: Task
+    ways: Sequence[tuple[Downloader, Sequence[PlannedFile]]], staging: Path, arrivals: _Arrivals, task: Task
 ) -> None:
-    sdists = [file for file in files if not file.filename.endswith(".whl")]
-    others = [file for file in files if file.filename.endswith(".whl")]
-    # Both begin now; that one is read after the other only decides when its files are moved.
-    coming = [direct.fetch(sdists, staging, task)] if sdists else []
+    coming: list[Arrivals] = []
     try:
-        if others:
-            coming.append(wheels.fetch(others, staging, task))
+        # All begin now; which one is read first only decides when its files are moved.
+        for way, files in ways:
+            coming.append(way.fetch(files, staging, task))
         for file, outcome in chain.from_iterable(reversed(coming)):
             arrivals.receive(file, outcome)
             task.advance(items=1, what=file.filename)

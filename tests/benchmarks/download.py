@@ -2,8 +2,8 @@
 
 `python -m tests.benchmarks.download [--packages 150] [--project DIR] [--python 3.12] [--rounds 2]`
 
-Each way gets an empty folder, one after the other in the same run. `mirror` is timed for its whole cold run up to the
-proven pool (`plan` and `download`), the peers only for fetching URLs that were planned for them.
+Each way gets an empty folder, one after the other in the same run. `mirror` reads the index in `plan`, which is timed
+by itself, and proves every byte while it downloads; the peers only fetch the URLs that were planned.
 """
 
 from __future__ import annotations
@@ -54,55 +54,52 @@ def _measure(folder: Path, project: Path, python: str, rounds: int) -> None:
     aria = folder / "aria"
     aria.write_text("".join(f"{file['url']}\n  out={file['filename']}\n" for file in files))
     ways: dict[str, Callable[[Path], None]] = {
-        "mirror plan + download": lambda work: _mirror(work, project, python),
-        "curl --parallel": lambda work: _run("curl", "-sSfL", "-Z", "--parallel-max", "16", "-K", urls, cwd=work),
+        "mirror, pip": lambda work: _mirror(work, folder / "plan", "pip"),
+        "mirror, direct": lambda work: _mirror(work, folder / "plan", "direct"),
+        "curl --parallel": lambda work: _run("curl", "-sfL", "-Z", "--parallel-max", "16", "-K", urls, cwd=work),
     }
     if shutil.which("aria2c"):
         ways["aria2c -j 16"] = lambda work: _run("aria2c", "-q", "-j16", "-i", aria, cwd=work)
     times: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(rounds):
         for way, go in ways.items():
-            work = folder / f"{way.split()[0]}-{number}"
+            work = folder / f"{way.replace(' ', '')}-{number}"
             work.mkdir()
             start = time.perf_counter()
             go(work)
             times[way].append(time.perf_counter() - start)
             fetched = sum(path.stat().st_size for path in work.rglob("*") if path.suffix in (".whl", ".gz", ".zip"))
-            print(f"{way:24} round {number + 1}: {times[way][-1]:6.1f} s, {fetched / 1e6:,.0f} MB")
+            print(f"{way:16} round {number + 1}: {times[way][-1]:6.1f} s, {fetched / 1e6:,.0f} MB")
             shutil.rmtree(work)
-    ours = median(times["mirror plan + download"])
-    for way in list(ways)[1:]:
-        print(f"mirror / {way}: {ours / median(times[way]):.2f}")
+    for way in ("mirror, pip", "mirror, direct"):
+        for peer in list(ways)[2:]:
+            print(f"{way} / {peer}: {median(times[way]) / median(times[peer]):.2f}")
+    ours = median(times["mirror, pip"])
     sampled = _pip_each(folder / "pip", files, python)
     every = sampled * len(files)
     print(f"one pip per package, {SAMPLE} sampled: {sampled:.2f} s each, {every:,.0f} s for {len(files)} files")
-    print(f"one pip per package / mirror: {every / ours:.0f}")
+    print(f"one pip per package / mirror, pip: {every / ours:.0f}")
 
 
 def _plan(work: Path, project: Path, python: str) -> dict[str, Any]:
-    arguments = _arguments(work, project, python)
-    done = subprocess.run([*arguments("plan"), "--json"], check=False, capture_output=True, text=True)
+    work.mkdir()
+    where = ["--quiet", "--work-dir", str(work), "--project", str(project), "--allow-stale", "--python", python]
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "mirror", "plan", *where, "--json"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     plan: dict[str, Any] = json.loads(done.stdout)
-    print(f"plan: {len(plan['files'])} files")
+    print(f"plan, cold: {time.perf_counter() - start:.1f} s for {len(plan['files'])} files")
     return plan
 
 
-def _arguments(work: Path, project: Path, python: str) -> Callable[[str], list[str]]:
-    work.mkdir(exist_ok=True)
-    mirror = [sys.executable, "-m", "mirror"]
-    where = ["--quiet", "--work-dir", str(work)]
-    what = ["--project", str(project), "--allow-stale", "--python", python]
-    return lambda command: [*mirror, command, *where, *(what if command == "plan" else [])]
-
-
-def _mirror(work: Path, project: Path, python: str) -> None:
-    arguments = _arguments(work, project, python)
-    for phase in ("plan", "download"):
-        subprocess.run(arguments(phase), check=False, stdout=subprocess.DEVNULL)
+def _mirror(work: Path, planned: Path, downloader: str) -> None:
+    shutil.copytree(planned / ".mirror", work / ".mirror")
+    command = [sys.executable, "-m", "mirror", "download", "--quiet", "--work-dir", str(work)]
+    subprocess.run([*command, "--downloader", downloader], check=True)
 
 
 def _run(*command: str | Path, cwd: Path) -> None:
-    subprocess.run([str(part) for part in command], check=True, cwd=cwd)
+    subprocess.run([str(part) for part in command], check=True, cwd=cwd, stderr=subprocess.DEVNULL)
 
 
 def _pip_each(folder: Path, files: list[dict[str, Any]], python: str) -> float:
