@@ -24,7 +24,7 @@ from mirror.selection import SdistPolicy, environments, select
 from mirror.state import Failures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from mirror.downloads.base import Downloader
     from mirror.lease import Owner
@@ -218,12 +218,19 @@ class Pipeline:
     def selections(self) -> tuple[Selection, ...]:
         """What each lock says of each package in each environment."""
         choice = self.choice
+        self.ports.progress.notices(tuple(chain.from_iterable(map(self._unadmitted, self.locks))))
         return tuple(
             chain.from_iterable(
                 select(lock, environments(lock, choice.platforms, choice.pythons, choice.baseline), choice.scope)
                 for lock in self.locks
             )
         )
+
+    def _unadmitted(self, lock: Lock) -> Iterator[Notice]:
+        for minor in self.choice.pythons:
+            if not lock.patches(minor):
+                message = f"it does not admit Python {minor}, which was asked for, so nothing is mirrored for that"
+                yield Notice(level=Level.WARNING, code="python-not-admitted", message=message, where=lock.label)
 
     def _expectations(self, planned: Plan) -> tuple[Expectation, ...]:
         """The question of `plan` again, with what is known of why an answer may be missing."""

@@ -203,6 +203,12 @@ def test_a_file_that_is_not_offered_is_a_hole_and_the_rest_goes_on(project: Proj
     assert project.mirror("verify", "--fail-on", "none").returncode == 0
 
 
+def test_a_python_that_the_lock_does_not_admit_is_told(project: Project) -> None:
+    done = succeed(project.mirror("plan", "--python", "3.11,3.14"))
+    assert "poetry.lock: it does not admit Python 3.14" in done.stderr
+    assert "Python 3.11" not in done.stderr
+
+
 @pytest.mark.parametrize("command", [("plan",), ("refresh", "--dry-run")], ids=" ".join)
 def test_a_plan_is_judged_by_the_policy_as_a_site_is(command: tuple[str, ...], project: Project) -> None:
     project.index.unlisted.add("beta-1.0-py3-none-any.whl")
