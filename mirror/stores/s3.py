@@ -1,0 +1,501 @@
+"""A bucket as a store: S3, and every store that speaks its language.
+
+```
+s3://<bucket>/<prefix>/<key>      metadata sha256=<hex>; content type and cache header of the key
+```
+
+Integrity: bytes are proven before they are sent and are sent with their SHA-256; S3 refuses what arrives altered, and a
+store that does not look keeps the digest as metadata all the same. Conditions: `If-None-Match: *` and `If-Match` (cloud
+2.1); one that seems to fail because the reply to its first attempt was lost is settled by looking at what is stored.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+from mirror.credentials import redact
+from mirror.errors import ConflictError, IntegrityError, MirrorError, RemoteError
+from mirror.stores.base import ABSENT, StoredObject
+from mirror.stores.s3_requests import Refusal, Requests, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from mirror.files import DigestCache
+    from mirror.layout import Headers
+    from mirror.stores.base import Body
+    from mirror.stores.s3_requests import Client
+
+_Answer = TypeVar("_Answer")
+
+_CHUNK = 1 << 20
+_IN_QUERY = ("endpoint_url", "region", "profile", "owner")
+_BATCH = 1000
+"""Keys in one request that removes (cloud 2.1)."""
+_MOST_PARTS = 10_000
+_PARTS_AT_ONCE = 4
+_DIGEST = "sha256"
+"""The name of our digest in the metadata of an object."""
+_CACHE_TAG = "cache-tag"
+"""The metadata by which CloudFront knows what a tag stands for (cloud 1.3)."""
+
+_ALTERED = frozenset({"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"})
+_NO_BATCHES = frozenset({400, 405, 411, 501})
+"""What stores answer that cannot remove in batches."""
+_NO_CONDITION = frozenset({400, 501})
+"""What stores answer that cannot remove on a condition."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Options:
+    """How a bucket is reached; an empty value means what the user's own AWS configuration says."""
+
+    region: str = ""
+    profile: str = ""
+    endpoint_url: str = ""
+    """Of a compatible store; empty for AWS."""
+    owner: str = ""
+    """Account (12 digits) that the bucket must belong to; empty to ask for none. It protects from a name that somebody
+    else registered."""
+    jobs: int = 16
+    """Requests at once."""
+    attempts: int = 10
+    """How often a request is sent at most, with growing pauses."""
+    multipart_threshold: int = 64 << 20
+    """Bytes above which an object is sent in parts; at most 5 GB."""
+    part_size: int = 16 << 20
+    """Bytes of a part; at least 5 MiB. Bodies in parts take up to `jobs` times as much memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Location:
+    """Where in S3 a mirror lies."""
+
+    bucket: str
+    prefix: str = ""
+    """Empty, or ending in a slash."""
+    options: S3Options
+
+    @classmethod
+    def parse(cls, url: str, options: S3Options) -> S3Location:
+        """Read `s3://bucket/prefix`, and a query that says otherwise than `options` for one destination of several.
+
+        The query is like `?endpoint_url=https://s3.example&region=eu-1&profile=spare&owner=111122223333`, each part
+        optional. Raise `MirrorError` for anything else.
+        """
+        try:
+            parts = urlsplit(url)
+            query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+        except ValueError as error:
+            raise _no_bucket(url) from error
+        if parts.scheme != "s3" or not parts.netloc or parts.fragment or "@" in parts.netloc:
+            raise _no_bucket(url)
+        if odd := sorted(query.keys() - set(_IN_QUERY)):
+            raise MirrorError(
+                f"DESTINATION {redact(url)}: {', '.join(odd)} cannot be said there",
+                hint=f"what can be: {', '.join(_IN_QUERY)}",
+            )
+        chosen = {name: query.get(name, getattr(options, name)) for name in _IN_QUERY}
+        prefix = "/".join(part for part in parts.path.split("/") if part)
+        return cls(bucket=parts.netloc, prefix=f"{prefix}/" if prefix else "", options=replace(options, **chosen))
+
+    @property
+    def name(self) -> str:
+        """The location as a URL, without the query."""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What the store said of an object that it took."""
+
+    etag: str
+    version: str
+    """Empty when the bucket keeps no versions."""
+
+
+class S3Store:
+    """A `Store` on a bucket, or on a part of one. Nothing is sent before the first question.
+
+    The etag is the one of S3 without its quotes, which compatible stores put there or leave out as they like.
+    """
+
+    def __init__(self, client: Client, location: S3Location, digests: DigestCache) -> None:
+        """Publish below `location`; `digests` knows the files of the pool, so that none is hashed twice."""
+        self._location = location
+        self._options = location.options
+        self._digests = digests
+        self._requests = Requests(
+            client=client, name=location.name, bucket=location.bucket, attempts=location.options.attempts
+        )
+        # As much memory as bodies in parts may take.
+        self._gate = BoundedSemaphore(location.options.jobs)
+        self._quoting = True
+
+    @classmethod
+    def open(cls, url: str, options: S3Options, digests: DigestCache) -> S3Store:
+        """Make the store of `s3://bucket/prefix`. Raise `MirrorError` for a location or a profile that is none."""
+        location = S3Location.parse(url, options)
+        chosen = location.options
+        client = connect(
+            region=chosen.region,
+            profile=chosen.profile,
+            endpoint_url=chosen.endpoint_url,
+            # The jobs, the parts that some of them send, and the heartbeat of the lease.
+            connections=2 * chosen.jobs + 1,
+        )
+        return cls(client, location, digests)
+
+    @property
+    def name(self) -> str:
+        """The location as a URL."""
+        return self._location.name
+
+    @property
+    def slash_keys(self) -> bool:
+        """A key is any text for S3."""
+        return True
+
+    # Reading
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Every object whose key starts with `prefix`, in order of key; one request for each 1,000."""
+        start = self._location.prefix
+        parameters = self._bucket(Prefix=start + prefix)
+        while True:
+            page = self._page(parameters)
+            for found in page.get("Contents", ()):
+                yield _stored(found["Key"][len(start) :], found["Size"], found)
+            if not page.get("IsTruncated"):
+                return
+            parameters["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _page(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return self._requests.send(lambda client: client.list_objects_v2(**parameters))
+        except Refusal as refusal:
+            raise self._requests.error(refusal, "list", "") from refusal
+
+    def stat(self, key: str) -> StoredObject | None:
+        """One object's size and etag; None when there is none."""
+        found = self._head(key)
+        return _stored(key, found["ContentLength"], found) if found else None
+
+    def read(self, key: str) -> tuple[bytes, str] | None:
+        """An object's bytes and etag; None when there is none."""
+
+        def act(client: Client) -> tuple[bytes, str]:
+            found = client.get_object(**self._object(key))
+            with contextlib.closing(found["Body"]) as stream:
+                return stream.read(), _etag(found)
+
+        return self._ask("read", key, act, absent=True)
+
+    def digest(self, key: str, *, rehash: bool = False) -> str | None:
+        """sha256 (hex) of the stored bytes; None when there is no such object.
+
+        The store's own checksum is taken when it is one of the whole object, or what was noted when the object was
+        put; without either, and with `rehash`, the bytes are read.
+        """
+        if not rehash:
+            found = self._head(key)
+            if found is None:
+                return None
+            if known := _known_digest(found):
+                return known
+        return self._ask("read", key, lambda client: self._hash(client, key), absent=True)
+
+    def _hash(self, client: Client, key: str) -> str:
+        digest = hashlib.sha256()
+        with contextlib.closing(client.get_object(**self._object(key))["Body"]) as stream:
+            for chunk in stream.iter_chunks(_CHUNK):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    def _head(self, key: str) -> dict[str, Any] | None:
+        found = self._ask(
+            "read", key, lambda client: client.head_object(**self._object(key), ChecksumMode="ENABLED"), absent=True
+        )
+        if found is None and not self._requests.answered:
+            # A HEAD cannot tell a missing object from a missing bucket; a GET can.
+            self.read(key)
+        return found
+
+    def _require(self, key: str, expect: str | None) -> None:
+        if expect is None:
+            return
+        found = self._head(key)
+        if (_etag(found) if found else ABSENT) != expect:
+            raise self._conflict(key)
+
+    # Writing
+
+    def put(self, key: str, body: Body, headers: Headers, *, expect: str | None = None) -> str:
+        """Store an object whole or not at all, once its bytes were found to have the digest that is stated.
+
+        Raise `IntegrityError` when they have another, here or on arrival; `ConflictError` when the object is not what
+        `expect` says.
+        """
+        self._prove(key, body)
+        return self.send(key, body, headers, expect=expect).etag
+
+    def send(self, key: str, body: Body, headers: Headers, *, expect: str | None = None) -> Sent:
+        """Do what `put` does, but leave it to the store to look at the bytes."""
+        about = {
+            "ContentType": headers.content_type,
+            "CacheControl": headers.cache_control,
+            "Metadata": {_DIGEST: body.sha256, **({_CACHE_TAG: headers.cache_tag} if headers.cache_tag else {})},
+        }
+        act = self._send_parts if body.size > self._options.multipart_threshold else self._send_whole
+        try:
+            reply = act(key, body, about, expect)
+        except Refusal as refusal:
+            reply = self._settled(key, body) if refusal.uncertain else {}
+            if not reply:
+                raise self._refused_write(refusal, key, expect) from refusal
+        except OSError as error:
+            raise self._unreadable(key, error) from error
+        # RGW tells no etag of what came in parts.
+        return Sent(_etag(reply) or _etag(self._head(key) or {}), reply.get("VersionId", ""))
+
+    def _send_whole(self, key: str, body: Body, about: Mapping[str, Any], expect: str | None) -> dict[str, Any]:
+        checksum = base64.b64encode(bytes.fromhex(body.sha256)).decode("ascii")
+
+        def act(client: Client, condition: Mapping[str, str]) -> dict[str, Any]:
+            with _opened(body) as stream:
+                return client.put_object(
+                    **self._object(key), **about, **condition, Body=stream, ChecksumSHA256=checksum
+                )
+
+        return self._conditional(key, expect, act)
+
+    def _send_parts(self, key: str, body: Body, about: Mapping[str, Any], expect: str | None) -> dict[str, Any]:
+        """Send an object in parts; they become one when all arrived and the condition still holds."""
+        self._require(key, expect)
+        created = self._requests.send(lambda client: client.create_multipart_upload(**self._object(key), **about))
+        target = {**self._object(key), "UploadId": created["UploadId"]}
+        try:
+            parts = {"Parts": list(self._upload_parts(body, target))}
+            # A file that changed while its parts were read shows another inode, size or time, and is hashed again.
+            self._prove(key, body)
+            # Not every store that knows conditions holds to them on completion (RGW does not).
+            self._require(key, expect)
+            return self._conditional(
+                key,
+                expect,
+                lambda client, condition: client.complete_multipart_upload(
+                    **target, **condition, MultipartUpload=parts
+                ),
+            )
+        except BaseException:
+            # The first error is the one to tell; parts that stay behind are removed by a rule of the bucket.
+            with contextlib.suppress(MirrorError, Refusal):
+                self._requests.send(lambda client: client.abort_multipart_upload(**target))
+            raise
+
+    def _upload_parts(self, body: Body, target: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+        size = max(self._options.part_size, -(-body.size // _MOST_PARTS))
+
+        def upload(start: int) -> dict[str, Any]:
+            number = start // size + 1
+            with self._gate:
+                data = _part(body, start, size)
+                # The one checksum of a part that every store verifies.
+                checksum = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode("ascii")
+                reply = self._requests.send(
+                    lambda client: client.upload_part(**target, PartNumber=number, Body=data, ContentMD5=checksum)
+                )
+            return {"PartNumber": number, "ETag": reply["ETag"]}
+
+        with ThreadPoolExecutor(_PARTS_AT_ONCE, thread_name_prefix="parts") as threads:
+            return tuple(threads.map(upload, range(0, body.size, size)))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects, up to 1,000 with one request where the store knows how."""
+        remaining = iter(keys)
+        while batch := tuple(islice(remaining, _BATCH)):
+            for key in self._delete_batch(batch):
+                # Alone, so that a failure that passes is tried again, and one that stays is told.
+                self._delete_one(key)
+
+    def _delete_one(self, key: str) -> None:
+        self._ask("remove", key, lambda client: client.delete_object(**self._object(key)))
+
+    def _delete_batch(self, keys: tuple[str, ...]) -> tuple[str, ...]:
+        """Remove objects with one request; return the keys that are left."""
+        start = self._location.prefix
+        objects = {"Objects": [{"Key": start + key} for key in keys], "Quiet": True}
+        try:
+            reply = self._requests.send(lambda client: client.delete_objects(**self._bucket(Delete=objects)))
+        except Refusal as refusal:
+            if refusal.status in _NO_BATCHES:
+                return keys
+            raise self._requests.error(refusal, "remove", start + keys[0]) from refusal
+        return tuple(told["Key"][len(start) :] for told in reply.get("Errors", ()))
+
+    def remove(self, key: str, *, expect: str) -> None:
+        """Remove one object that must have the etag `expect`.
+
+        It is looked at first; a store that knows the condition holds to it between that look and the removal too.
+        """
+        self._require(key, expect)
+
+        def act(client: Client, condition: Mapping[str, str]) -> dict[str, Any]:
+            return client.delete_object(**self._object(key), **condition)
+
+        try:
+            self._conditional(key, expect, act)
+        except Refusal as refusal:
+            if refusal.absent and refusal.uncertain:
+                # Gone after an attempt without an answer: that attempt removed it.
+                return
+            if refusal.status == 412 or refusal.absent:
+                raise self._conflict(key) from refusal
+            if refusal.status not in _NO_CONDITION:
+                raise self._requests.error(refusal, "remove", self._location.prefix + key) from refusal
+            self._delete_one(key)
+
+    # Conditions
+
+    def _conditional(
+        self, key: str, expect: str | None, act: Callable[[Client, Mapping[str, str]], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Act on the condition that `expect` stands for. Raise `Refusal`."""
+        try:
+            return self._requests.send(lambda client: act(client, self._condition(expect)))
+        except Refusal as refusal:
+            if refusal.status != 412 or not expect or not self._quoting or not self._is(key, expect):
+                raise
+        # The object is what it should be: this store (RGW) compares the etag with the quotes that belong around it.
+        self._quoting = False
+        return self._requests.send(lambda client: act(client, self._condition(expect)))
+
+    def _condition(self, expect: str | None) -> dict[str, str]:
+        if expect is None:
+            return {}
+        if expect == ABSENT:
+            return {"IfNoneMatch": "*"}
+        return {"IfMatch": f'"{expect}"' if self._quoting else expect}
+
+    def _is(self, key: str, etag: str) -> bool:
+        found = self._head(key)
+        return found is not None and _etag(found) == etag
+
+    def _settled(self, key: str, body: Body) -> dict[str, Any]:
+        """After a write whose reply may have been lost: what the store has, if that is what we sent."""
+        found = self._head(key) or {}
+        ours = found and (found["ContentLength"], self.digest(key)) == (body.size, body.sha256)
+        return found if ours else {}
+
+    # Parameters
+
+    def _bucket(self, **parameters: Any) -> dict[str, Any]:
+        owner = {"ExpectedBucketOwner": self._options.owner} if self._options.owner else {}
+        return {"Bucket": self._location.bucket, **owner, **parameters}
+
+    def _object(self, key: str) -> dict[str, Any]:
+        return self._bucket(Key=self._location.prefix + key)
+
+    # Errors
+
+    def _ask(self, verb: str, key: str, act: Callable[[Client], _Answer], *, absent: bool = False) -> _Answer | None:
+        """Send a request about an object; None when there is none and that is an answer (`absent`)."""
+        try:
+            return self._requests.send(act)
+        except Refusal as refusal:
+            if absent and refusal.absent:
+                self._requests.answered |= refusal.code == "NoSuchKey"
+                return None
+            raise self._requests.error(refusal, verb, self._location.prefix + key) from refusal
+
+    def _prove(self, key: str, body: Body) -> None:
+        try:
+            if isinstance(body.source, bytes):
+                found, size = hashlib.sha256(body.source).hexdigest(), len(body.source)
+            else:
+                found, size = self._digests.digest(body.source), body.source.stat().st_size
+        except OSError as error:
+            raise self._unreadable(key, error) from error
+        if (found, size) != (body.sha256, body.size):
+            raise self._altered(key, body, f"the bytes at hand are {size} with sha256:{found}")
+
+    def _refused_write(self, refusal: Refusal, key: str, expect: str | None) -> MirrorError:
+        if refusal.code in _ALTERED:
+            return IntegrityError(
+                f"{self.name}: {key} did not arrive as it was sent: {refusal.code}",
+                hint="nothing was stored; the connection altered it, or the file changed meanwhile: run again",
+            )
+        # A condition on what is not there fails as "no such key".
+        if expect is not None and (refusal.status == 412 or refusal.absent):
+            return self._conflict(key)
+        return self._requests.error(refusal, "write", self._location.prefix + key)
+
+    def _altered(self, key: str, body: Body, found: str) -> IntegrityError:
+        return IntegrityError(
+            f"{self.name}: {key} should be {body.size} bytes with sha256:{body.sha256}, {found}",
+            hint="nothing was stored; the local file changed after it was checked: run the whole refresh again",
+        )
+
+    def _conflict(self, key: str) -> ConflictError:
+        return ConflictError(f"{self.name}: {key} changed meanwhile", hint="somebody else is publishing: run again")
+
+    def _unreadable(self, key: str, error: OSError) -> RemoteError:
+        return RemoteError(
+            f"{self.name}: cannot read what is to be stored as {key}: {error.strerror or error}",
+            hint="run mirror consolidate, which links the files to publish",
+        )
+
+
+def _opened(body: Body) -> contextlib.AbstractContextManager[Any]:
+    """The bytes for one attempt: whole when they are few, otherwise as a stream, of which a part is read at a time."""
+    if isinstance(body.source, bytes):
+        return contextlib.nullcontext(body.source)
+    if body.size <= _CHUNK:
+        return contextlib.nullcontext(body.source.read_bytes())
+    return body.source.open("rb")
+
+
+def _part(body: Body, start: int, size: int) -> bytes:
+    if isinstance(body.source, bytes):
+        return body.source[start : start + size]
+    with body.source.open("rb") as stream:
+        stream.seek(start)
+        return stream.read(size)
+
+
+def _stored(key: str, size: int, reply: Mapping[str, Any]) -> StoredObject:
+    return StoredObject(key, size, _etag(reply), modified=reply["LastModified"].timestamp())
+
+
+def _etag(reply: Mapping[str, Any]) -> str:
+    return str(reply.get("ETag", "")).strip('"')
+
+
+def _known_digest(head: Mapping[str, Any]) -> str | None:
+    """sha256 (hex) of a whole object, as far as a HEAD tells it and does not contradict itself."""
+    known = {head.get("Metadata", {}).get(_DIGEST), _checksum(head)} - {None}
+    return known.pop() if len(known) == 1 else None
+
+
+def _checksum(head: Mapping[str, Any]) -> str | None:
+    # One that was made of the checksums of parts is no digest; it carries their number, or says so (cloud 2.2).
+    text = head.get("ChecksumSHA256", "")
+    if not text or "-" in text or head.get("ChecksumType") == "COMPOSITE":
+        return None
+    try:
+        return base64.b64decode(text, validate=True).hex()
+    except binascii.Error:
+        return None
+
+
+def _no_bucket(url: str) -> MirrorError:
+    return MirrorError(f"DESTINATION {redact(url)} names no bucket", hint="write s3://bucket or s3://bucket/prefix")
