@@ -102,6 +102,13 @@ def test_every_phase_alone_gives_what_refresh_gives(project: Project, tmp_path: 
     assert projects.tree(alone.site) == projects.tree(project.site)
 
 
+def test_consolidating_before_downloading_says_what_is_not_here(project: Project) -> None:
+    succeed(project.mirror("plan"))
+    assert "Consolidated 0 files, 7 planned but not downloaded" in succeed(project.mirror("consolidate")).stderr
+    succeed(project.mirror("download"))
+    assert "Consolidated 7 files\n" in succeed(project.mirror("consolidate")).stderr
+
+
 @pytest.mark.parametrize("phase", ["download", "consolidate", "index", "sync"])
 def test_a_phase_without_the_last_one_s_files_says_what_to_run(phase: str, project: Project) -> None:
     done = project.mirror(phase)

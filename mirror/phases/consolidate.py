@@ -64,8 +64,14 @@ def consolidate(
             task.advance(1, what=file.filename)
     _clear(pool.consolidated, artifacts)
     pool.digests.save()
+    progress.say(_sentence(artifacts, absent))
     manifest = Manifest(artifacts=tuple(artifacts), statuses=plan.statuses, locks=plan.locks)
     return Consolidation(manifest=manifest, absent=tuple(absent), notices=tuple(notices))
+
+
+def _sentence(artifacts: Sequence[Artifact], absent: Sequence[PlannedFile]) -> str:
+    lacking = f", {len(absent):,} planned but not downloaded" if absent else ""
+    return f"Consolidated {len(artifacts):,} files{lacking}"
 
 
 @contextmanager
