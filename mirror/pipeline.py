@@ -177,6 +177,8 @@ class Pipeline:
                 results.append(self._sync(manifest, store))
             except MirrorError as error:
                 errors.append(error)
+        # Where a destination cannot share the pool's files, its copies were digested: never again.
+        self.ports.pool.digests.save()
         if errors:
             worst = max(errors, key=lambda error: error.exit_code)
             for other in errors:

@@ -85,6 +85,19 @@ def test_a_second_run_changes_nothing_and_asks_the_network_nothing(project: Proj
     assert {path: path.stat().st_mtime_ns for path in project.site.rglob("*")} == stamps
 
 
+def test_the_digest_of_a_copy_at_a_destination_is_kept(project: Project) -> None:
+    succeed(project.mirror("plan"))
+    succeed(project.mirror("download"))
+    name = "alpha-1.0-py3-none-any.whl"
+    (project.work / "packages" / "noarch" / name).chmod(0o600)  # no web server could read a link to it
+    for phase in ("consolidate", "index", "sync"):
+        succeed(project.mirror(phase))
+    copy = (project.site / "packages" / name).stat()
+    known = json.loads((project.work / ".mirror" / "digests.json").read_text())
+    assert any(key.split(":")[2:4] == [str(copy.st_ino), str(copy.st_size)] for key in known)
+    assert copy.st_ino != (project.work / "packages" / "noarch" / name).stat().st_ino
+
+
 def test_two_machines_publish_the_same_bytes(project: Project, tmp_path: Path) -> None:
     succeed(project.mirror("refresh"))
     other = projects.Project(project.folder, tmp_path / "elsewhere", project.index)
