@@ -128,8 +128,9 @@ class Pipeline:
             self.state.save(replace(planned, cells=tuple(cell for cell in planned.cells if cell.reason in HOLES)))
         return planned
 
-    def download(self, planned: Plan | None = None) -> DownloadResult:
-        """Fetch what the pool does not hold."""
+    def download(self, planned: Plan | None = None, *, dry_run: bool = False) -> DownloadResult:
+        """Fetch what the pool does not hold; `dry_run` only says how much that is."""
+        dry_run = dry_run or self.switches.dry_run
         result = download(
             planned or self.state.require(Plan, "plan"),
             self.ports.pool,
@@ -137,7 +138,7 @@ class Pipeline:
             self.ports.sdists,
             self.workspace.staging,
             self.ports.progress,
-            dry_run=self.switches.dry_run,
+            dry_run=dry_run,
             offline=self.switches.offline,
             wheels_directly=self.choice.wheels_directly,
         )
@@ -145,7 +146,7 @@ class Pipeline:
             # One by one, for several at once are cut short: every failed file is named (DESIGN section 3.4).
             message, where = failure.detail, failure.filename
             self.ports.progress.notice(Notice(level=Level.WARNING, code=failure.reason, message=message, where=where))
-        if not self.switches.dry_run:
+        if not dry_run:
             self.state.save(Failures(failures=result.failures))
         return result
 

@@ -172,6 +172,14 @@ def test_dry_run_writes_nothing_that_is_not_read_from_upstream(project: Project)
     assert "noarch" in done.stdout
 
 
+@pytest.mark.parametrize("command", [("plan",), ("refresh", "--dry-run")], ids=" ".join)
+def test_a_plan_says_how_much_would_be_fetched(command: tuple[str, ...], project: Project) -> None:
+    assert "7 files to fetch (0.0 MB), 0 held already" in succeed(project.mirror(*command)).stderr
+    succeed(project.mirror("refresh"))
+    next((project.work / "packages" / "noarch").glob("alpha-*")).unlink()
+    assert "1 files to fetch (0.0 MB), 6 held already" in succeed(project.mirror(*command)).stderr
+
+
 def test_plan_tells_every_file_and_cell_as_json(project: Project) -> None:
     plan = json.loads(succeed(project.mirror("plan", "--json")).stdout)
     assert {file["filename"] for file in plan["files"]} == set(project.index.files)

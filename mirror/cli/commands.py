@@ -206,6 +206,7 @@ def _show_plan(session: Session, planned: Plan) -> int:
         session.console.data(json.dumps(encode(planned), indent=1, sort_keys=True))
     else:
         session.console.plan(planned)
+        session.pipeline.download(planned, dry_run=True)
     policy = session.settings.policy
     return _worst(cell.reason for cell in planned.cells if cell.reason in policy)
 

@@ -66,7 +66,8 @@ def download(
     held = len(plan.files) - len(missing)
     if dry_run:
         known = sum(file.size or 0 for file in missing)
-        progress.say(f"{len(missing)} files to fetch ({known / 1e6:.1f} MB or more), {held} held already")
+        more = "" if _total(missing) is not None else " or more"
+        progress.say(f"{len(missing)} files to fetch ({known / 1e6:.1f} MB{more}), {held} held already")
         return DownloadResult(fetched=len(missing), fetched_size=known, held=held)
     held += _take_left_over(missing, pool, staging)
     missing = [file for file in missing if pool.find(file.filename, file.digest) is None]
