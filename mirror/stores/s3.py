@@ -15,6 +15,7 @@ import base64
 import binascii
 import contextlib
 import hashlib
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -45,6 +46,8 @@ _MOST_PARTS = 10_000
 _PARTS_AT_ONCE = 4
 _DIGEST = "sha256"
 """The name of our digest in the metadata of an object."""
+_MARK = "mirror-write"
+"""A random mark in the metadata, by which a conditional write knows its own work again."""
 _CACHE_TAG = "cache-tag"
 """The metadata by which CloudFront knows what a tag stands for (cloud 1.3)."""
 
@@ -250,16 +253,21 @@ class S3Store:
 
     def send(self, key: str, body: Body, headers: Headers, *, expect: str | None = None) -> Sent:
         """Do what `put` does, but leave it to the store to look at the bytes."""
+        mark = secrets.token_hex(8)
         about = {
             "ContentType": headers.content_type,
             "CacheControl": headers.cache_control,
-            "Metadata": {_DIGEST: body.sha256, **({_CACHE_TAG: headers.cache_tag} if headers.cache_tag else {})},
+            "Metadata": {
+                _DIGEST: body.sha256,
+                **({_MARK: mark} if expect is not None else {}),
+                **({_CACHE_TAG: headers.cache_tag} if headers.cache_tag else {}),
+            },
         }
         act = self._send_parts if body.size > self._options.multipart_threshold else self._send_whole
         try:
             reply = act(key, body, about, expect)
         except Refusal as refusal:
-            reply = self._settled(key, body) if refusal.uncertain else {}
+            reply = self._settled(key, mark) if refusal.uncertain else {}
             if not reply:
                 raise self._refused_write(refusal, key, expect) from refusal
         except OSError as error:
@@ -390,11 +398,11 @@ class S3Store:
         found = self._head(key)
         return found is not None and _etag(found) == etag
 
-    def _settled(self, key: str, body: Body) -> dict[str, Any]:
+    def _settled(self, key: str, mark: str) -> dict[str, Any]:
         """After a write whose reply may have been lost: what the store has, if that is what we sent."""
         found = self._head(key) or {}
-        ours = found and (found["ContentLength"], self.digest(key)) == (body.size, body.sha256)
-        return found if ours else {}
+        # Not by its bytes: somebody else may have written the same.
+        return found if found.get("Metadata", {}).get(_MARK) == mark else {}
 
     # Parameters
 
