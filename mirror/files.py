@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
-import tempfile
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mirror.errors import MirrorError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from typing import BinaryIO
 
 _CHUNK = 1 << 20
+_numbers = itertools.count()
 
 
 @contextlib.contextmanager
@@ -28,20 +29,34 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     Raise `MirrorError` naming `path` when the disk refuses.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".part")
+        descriptor, part = _open_beside(path)
     except OSError as error:
         raise _unwritable(path, error) from error
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with open(descriptor, "wb") as stream:  # noqa: PTH123 - there is no path yet, only a descriptor
+            # A published tree is served by others, whatever the umask says.
+            part.chmod(0o644)
             yield stream
-        # mkstemp makes files that only their owner may read; a published tree is served by others.
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    finally:
-        Path(name).unlink(missing_ok=True)
+        part.replace(path)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _unwritable(path, error) from error
+        raise
+
+
+def _open_beside(path: Path) -> tuple[int, Path]:
+    """Make a file that nobody else has, beside `path`. An index has thousands: no call more than it needs."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    while True:
+        # The number is new in this process; another process had this one's id before it was killed, at worst.
+        part = path.with_name(f".{path.name[:100]}.{os.getpid()}.{next(_numbers)}.part")
+        try:
+            return os.open(part, flags, 0o644), part
+        except FileExistsError:
+            continue
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def write(path: Path, data: bytes) -> None:
