@@ -180,6 +180,12 @@ def test_a_plan_says_how_much_would_be_fetched(command: tuple[str, ...], project
     assert "1 files to fetch (0.0 MB), 6 held already" in succeed(project.mirror(*command)).stderr
 
 
+def test_a_flag_of_zero_is_refused_as_the_setting_is(project: Project) -> None:
+    done = project.mirror("plan", "--jobs", "0")
+    assert done.returncode == 2
+    assert "JOBS: " in done.stderr
+
+
 def test_plan_tells_every_file_and_cell_as_json(project: Project) -> None:
     plan = json.loads(succeed(project.mirror("plan", "--json")).stdout)
     assert {file["filename"] for file in plan["files"]} == set(project.index.files)

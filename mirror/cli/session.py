@@ -59,7 +59,8 @@ class Session:
             where = str(self.config or settings.CONFIG)
             message = f"{key} is no setting of mirror; it is ignored"
             self.console.notice(Notice(level=Level.WARNING, code="unknown-key", message=message, where=where))
-        given = {name: value or None for name, value in self.flags.items() if name in settings.Settings.model_fields}
+        known = settings.Settings.model_fields
+        given = {name: value for name, value in self.flags.items() if name in known and value not in ("", ())}
         return settings.load(self.config, given)
 
     def survey(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ class StoredObject:
     """Bytes."""
     etag: str
     """An opaque value that changes whenever the bytes do; only comparable within one store."""
+    modified: float | None = field(default=None, compare=False)
+    """When it was stored, in seconds since the epoch by the store's clock; None where the store does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,10 @@ class Store(Protocol):
     @property
     def name(self) -> str:
         """What messages call it: a URL or path, without credentials."""
+
+    @property
+    def slash_keys(self) -> bool:
+        """Whether a key may end in a slash, as it has to where a host has no index documents."""
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Every object whose key starts with `prefix`, in order of key; none when there is nothing."""

@@ -70,6 +70,11 @@ class LocalStore:
         """The directory."""
         return str(self._root)
 
+    @property
+    def slash_keys(self) -> bool:
+        """Never: a file has a name."""
+        return False
+
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Every object whose key starts with `prefix`, in order of key."""
         folder = prefix.rpartition("/")[0]
@@ -78,7 +83,7 @@ class LocalStore:
 
     def stat(self, key: str) -> StoredObject | None:
         """One object's size and etag; None when there is none."""
-        return self._ask(key, lambda path: StoredObject(key, path.stat().st_size, self._digest(key, path)))
+        return self._ask(key, lambda path: self._found(key, path))
 
     def read(self, key: str) -> tuple[bytes, str] | None:
         """An object's bytes and etag; None when there is none."""
@@ -121,6 +126,11 @@ class LocalStore:
 
     def _path(self, key: str) -> Path:
         """The path of a key. Raise `RemoteError` for one that cannot be stored here, or that a link leads away."""
+        if key.endswith("/"):
+            raise RemoteError(
+                f"{self.name}: a directory cannot hold an object whose name ends in a slash, such as {key}",
+                hint="set SLASH_KEYS=auto or SLASH_KEYS=never; web servers have index documents for that",
+            )
         if not _is_key(key):
             raise RemoteError(
                 f"{self.name}: {key!r} cannot be the name of a file here",
@@ -168,6 +178,12 @@ class LocalStore:
                 return ()
         # A folder stands where its keys do: `a.b` is before `a/b`, for `.` is before `/`.
         return tuple(sorted(found, key=lambda entry: entry[0] + "/" * entry[1]))
+
+    def _found(self, key: str, path: Path) -> StoredObject:
+        status = path.stat()
+        # An artifact may be a hard link, which has the modification time of its download.
+        modified = max(status.st_mtime, status.st_ctime) if key.startswith(PACKAGES) else status.st_mtime
+        return StoredObject(key, status.st_size, self._digest(key, path), modified)
 
     def _digest(self, key: str, path: Path, *, rehash: bool = False) -> str:
         return self._digests.digest(path, rehash=rehash) if key.startswith(PACKAGES) else hash_file(path)
