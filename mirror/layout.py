@@ -16,12 +16,17 @@ STATE = ".mirror/"
 POINTER = ".mirror/current.json"
 LEASE = ".mirror/lock.json"
 RELEASES = ".mirror/releases/"
+EDGES = ".mirror/edges/"
+FORMER_PAGES = ".mirror/objects/"
 
 HTML = "index.html"
 JSON = "index.v1_json"
 
 HTML_TYPE = "text/html; charset=utf-8"
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
+
+PAGE_TAG = "mirror-page"
+"""The cache tag of every page, by which a CDN that heeds tags forgets all of them at once."""
 
 _PAGE_CACHE = "max-age=600"
 _ARTIFACT_CACHE = "public, max-age=31536000, immutable"
@@ -33,18 +38,22 @@ class Headers:
 
     content_type: str
     cache_control: str
+    cache_tag: str = ""
+    """What a store that sends headers of its own choice names in `x-amz-meta-cache-tag`; empty for none."""
 
 
 def headers(key: str) -> Headers:
     """The content type and cache header of a key; artifacts are immutable for a year, pages fresh for ten minutes."""
+    if key.startswith(FORMER_PAGES):
+        return Headers("application/octet-stream", "no-store")
     if key.startswith(PACKAGES):
         kind = "text/plain; charset=utf-8" if key.endswith(".metadata") else "application/octet-stream"
         return Headers(kind, _ARTIFACT_CACHE)
     if key.endswith(JSON):
-        return Headers(JSON_TYPE, _PAGE_CACHE)
+        return Headers(JSON_TYPE, _PAGE_CACHE, PAGE_TAG)
     if key.endswith(".json"):
         return Headers("application/json", "no-store")
-    return Headers(HTML_TYPE, _PAGE_CACHE)
+    return Headers(HTML_TYPE, _PAGE_CACHE, PAGE_TAG)
 
 
 def project_list_keys() -> tuple[str, str]:
@@ -55,6 +64,14 @@ def project_list_keys() -> tuple[str, str]:
 def project_page_keys(name: str) -> tuple[str, str]:
     """The keys of a project's page: HTML, JSON. `name` is normalized."""
     return f"{SIMPLE}{name}/{HTML}", f"{SIMPLE}{name}/{JSON}"
+
+
+def slash_key(key: str) -> str:
+    """The key under which an HTML page of `simple/` is stored once more, for hosts without index documents.
+
+    `simple/foo/index.html` gives `simple/foo/`: the path that installers ask for is then a key itself.
+    """
+    return key.removesuffix(HTML)
 
 
 def artifact_key(filename: str) -> str:
@@ -70,6 +87,16 @@ def metadata_key(filename: str) -> str:
 def release_key(release: str) -> str:
     """The key of a release manifest."""
     return f"{RELEASES}{release}.json"
+
+
+def edge_key(cdn: str) -> str:
+    """The key of what is known of the CDN in front of a store, by the CDN's id."""
+    return f"{EDGES}{cdn}.json"
+
+
+def former_page_key(sha256: str) -> str:
+    """The key under which the bytes of a page are kept once no page has them any more; `sha256` as hex."""
+    return f"{FORMER_PAGES}{sha256}"
 
 
 @lru_cache(maxsize=65536)

@@ -1,0 +1,1 @@
+"""Content delivery networks: which paths a change makes stale, and telling the network so."""
