@@ -1,0 +1,85 @@
+"""Writing into a `config.env` that belongs to a person: values change, comments, order and spelling stay."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING
+
+from dotenv.parser import parse_stream
+
+from mirror.errors import MirrorError
+from mirror.files import write
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_MARK = "\ufeff"
+"""What editors of one system put in front of UTF-8."""
+_PLAIN = re.compile(r"[A-Za-z0-9_./:,@%+=-]*")
+_BINDING = re.compile(
+    r"""
+    (?P<head> \s* (?:export[^\S\r\n]+)? (?: '[^']+' | [^=\#\s]+ ) ) [^\S\r\n]*
+    (?: = [^\S\r\n]* (?: '(?:\\.|[^'\\])*' | "(?:\\.|[^"\\])*" | [^\r\n]*? ) )?
+    (?P<tail> (?: [^\S\r\n]+ \#[^\r\n]* | [^\S\r\n]* ) (?: \r\n | \n | \r | $ ) )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+"""One setting as dotenv files spell it: the key, its value, and what follows it on the line."""
+
+
+def store(path: Path, values: Mapping[str, str]) -> bool:
+    """Set some keys, those that are there in their place and the others at the end; say whether anything changed.
+
+    A key that stands there several times gets the value everywhere, since the last one counts. A file that is not
+    there is made. Raise `MirrorError` when it cannot be read or written.
+    """
+    try:
+        before = path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        before = ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise MirrorError(f"cannot read {path}: {error}", hint="write it anew, as text in UTF-8") from error
+    after = updated(before, values)
+    if after == before:
+        return False
+    write(path, after.encode("utf-8"))
+    return True
+
+
+def updated(text: str, values: Mapping[str, str]) -> str:
+    """The text of a dotenv file with some keys set.
+
+    Raise `ValueError` for a value that a line of it cannot hold: with a line break, or with `${`, which is replaced
+    by a variable when it is read.
+    """
+    if any(set(value) & {"\n", "\r"} or "${" in value for value in values.values()):
+        raise ValueError("a setting is one line, without ${")
+    mark = _MARK if text.startswith(_MARK) else ""
+    newline = "\r\n" if "\r\n" in text else "\n"
+    left, parts = dict(values), []
+    for binding in parse_stream(io.StringIO(text.removeprefix(mark), newline="")):
+        original = binding.original.string
+        if binding.key in values:
+            left.pop(binding.key, None)
+            if binding.value != values[binding.key]:
+                original = _replaced(original, values[binding.key])
+        parts.append(original)
+    body = "".join(parts)
+    if left and body and not body.endswith(("\n", "\r")):
+        body += newline
+    return mark + body + "".join(f"{key}={_quoted(value)}{newline}" for key, value in left.items())
+
+
+def _replaced(original: str, value: str) -> str:
+    match = _BINDING.fullmatch(original)
+    assert match is not None, "what the parser took for a setting is spelled like one"
+    return f"{match['head']}={_quoted(value)}{match['tail']}"
+
+
+def _quoted(value: str) -> str:
+    if _PLAIN.fullmatch(value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
