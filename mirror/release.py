@@ -3,6 +3,7 @@
 ```
 .mirror/current.json             {"format": 1, "release": "<id>", "sha256": "<of the release manifest's bytes>"}
 .mirror/releases/<id>.json       {"format": 1, "id", "locks", "objects": {key: [sha256, size]}, "previous", "sequence"}
+.mirror/objects/<sha256>         the bytes of a page that a former release had and the current one does not have
 ```
 
 A release is a pure function of what is published and of its predecessor: no clock, no host. A publish that was
@@ -20,7 +21,18 @@ from typing import TYPE_CHECKING, Any
 
 from mirror.compare import Fingerprint
 from mirror.errors import IntegrityError, RemoteError
-from mirror.layout import FRONT_PAGE, HTML, JSON, PACKAGES, POINTER, SIMPLE, STATE, project_list_keys, release_key
+from mirror.layout import (
+    FORMER_PAGES,
+    FRONT_PAGE,
+    HTML,
+    JSON,
+    PACKAGES,
+    POINTER,
+    SIMPLE,
+    STATE,
+    project_list_keys,
+    release_key,
+)
 from mirror.model import Word
 
 if TYPE_CHECKING:
@@ -32,7 +44,8 @@ FORMAT = 1
 _ID = re.compile(r"\d{6,}-[0-9a-f]{12}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LOCK = re.compile(r"[a-z0-9]+:[0-9a-f]+")
-_PROJECT_PAGE = re.compile(rf"{SIMPLE}[a-z0-9](?:[a-z0-9-]*[a-z0-9])?/(?:{re.escape(HTML)}|{re.escape(JSON)})")
+_PROJECT_PAGE = re.compile(rf"{SIMPLE}[a-z0-9](?:[a-z0-9-]*[a-z0-9])?/(?:{re.escape(HTML)}|{re.escape(JSON)}|)")
+_FORMER_PAGE = re.compile(rf"{re.escape(FORMER_PAGES)}[0-9a-f]{{64}}")
 _ARTIFACT = re.compile(rf"{PACKAGES}[A-Za-z0-9][A-Za-z0-9._+!-]*")
 
 
@@ -41,6 +54,7 @@ class Kind(Word):
 
     ARTIFACT = "artifact"
     METADATA = "metadata"
+    FORMER_PAGE = "former-page"
     PROJECT_PAGE = "project-page"
     PROJECT_LIST = "project-list"
     FRONT_PAGE = "front-page"
@@ -49,7 +63,12 @@ class Kind(Word):
     @property
     def immutable(self) -> bool:
         """Whether its bytes never change under its key (DESIGN rule 2)."""
-        return self in (Kind.ARTIFACT, Kind.METADATA)
+        return self in (Kind.ARTIFACT, Kind.METADATA, Kind.FORMER_PAGE)
+
+    @property
+    def page(self) -> bool:
+        """Whether it is a page that installers or people read; a twin whose key ends in a slash is one, too."""
+        return self in (Kind.PROJECT_PAGE, Kind.PROJECT_LIST, Kind.FRONT_PAGE)
 
 
 def kind(key: str) -> Kind | None:
@@ -58,10 +77,12 @@ def kind(key: str) -> Kind | None:
         return Kind.PROJECT_PAGE
     if _ARTIFACT.fullmatch(key) and ".." not in key:
         return Kind.METADATA if key.endswith(".metadata") else Kind.ARTIFACT
-    if key in project_list_keys():
+    if key in (*project_list_keys(), SIMPLE):
         return Kind.PROJECT_LIST
     if key == FRONT_PAGE:
         return Kind.FRONT_PAGE
+    if _FORMER_PAGE.fullmatch(key):
+        return Kind.FORMER_PAGE
     return Kind.STATE if key.startswith(STATE) else None
 
 
@@ -137,6 +158,8 @@ class Pointer:
     """Its id."""
     sha256: str
     """Digest (hex) of its manifest's bytes, so that the pointer proves everything that is published."""
+    fence: int = 0
+    """Counted up by `prune`, which changes no release: a publisher that planned before that cannot move the pointer."""
 
     @classmethod
     def to(cls, release: Release) -> Pointer:
@@ -147,6 +170,8 @@ class Pointer:
     def data(self) -> bytes:
         """The pointer as it is stored."""
         fields = {"format": FORMAT, "release": self.release, "sha256": self.sha256}
+        if self.fence:
+            fields["fence"] = self.fence
         return (json.dumps(fields, sort_keys=True) + "\n").encode("ascii")
 
     @classmethod
@@ -154,7 +179,11 @@ class Pointer:
         """Read a stored pointer. Raise `RemoteError` for a newer format and for anything that is no pointer."""
         document = _load(data, where)
         try:
-            return cls(_matching(document["release"], _ID), _matching(document["sha256"], _SHA256))
+            return cls(
+                release=_matching(document["release"], _ID),
+                sha256=_matching(document["sha256"], _SHA256),
+                fence=_checked(document.get("fence", 0), int),
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise _unreadable(where, f"{type(error).__name__} {error}") from error
 
@@ -166,6 +195,7 @@ class Current:
     release: Release
     etag: str
     """Of the pointer; moving it on this condition keeps two publishers apart."""
+    pointer: Pointer
 
 
 def current(read: Callable[[str], tuple[bytes, str] | None], name: str) -> Current | None:
@@ -185,7 +215,7 @@ def current(read: Callable[[str], tuple[bytes, str] | None], name: str) -> Curre
             f"{name}: {key} {'was altered' if manifest else 'is missing'}, and {POINTER} points to it",
             hint="restore it from a backup, or publish to a new destination",
         )
-    return Current(Release.parse(manifest[0], f"{name}: {key}"), found[1])
+    return Current(Release.parse(manifest[0], f"{name}: {key}"), found[1], pointer)
 
 
 def _load(data: bytes, where: str) -> dict[str, Any]:
@@ -218,7 +248,7 @@ def _matching(value: object, pattern: re.Pattern[str]) -> str:
 
 def _key(value: object) -> str:
     # A manifest read from a destination decides what is deleted there, so its keys are held to the layout.
-    if not isinstance(value, str) or kind(value) in (None, Kind.STATE):
+    if not isinstance(value, str) or kind(value) in (None, Kind.STATE, Kind.FORMER_PAGE):
         raise ValueError(f"{value!r:.80} is no key of the layout")
     return value
 
