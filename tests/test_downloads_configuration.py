@@ -190,3 +190,14 @@ def test_nothing_shows_a_password(tmp_path: Path) -> None:
     settings = read({"index-url": "https://u:s3cret@a.example/", "proxy": "http://u:s3cret@proxy.example"})
     assert "s3cret" not in repr(settings)
     assert "s3cret" not in repr(Configuration(settings).credentials)
+
+
+def test_an_index_with_a_port_that_is_no_number_is_named() -> None:
+    with pytest.raises(MirrorError, match=r"pip's index https://index\.example:nine/simple is no address"):
+        read({"index-url": "https://index.example:nine/simple"})
+
+
+def test_pip_is_not_asked_before_somebody_wants_to_know(tmp_path: Path) -> None:
+    configuration = Configuration.start(python=str(tmp_path / "nowhere"), at_once=False)
+    with pytest.raises(MirrorError, match="cannot run"):
+        _ = configuration.settings

@@ -87,6 +87,20 @@ def test_a_run_that_was_killed_anywhere_ends_as_an_undisturbed_one(project: Proj
     assert hits >= MOMENTS // 2
 
 
+def test_a_run_that_is_told_to_stop_takes_its_pips_along(project: Project) -> None:
+    process = subprocess.Popen(
+        project.command("refresh"), env=project.environment(), cwd=project.work, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 30
+    while not project.index.asked("/files/") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait(30) == 130
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
 def test_nothing_that_was_proven_is_fetched_again(project: Project) -> None:
     assert killed_after(project, 1.5)
     held = {path.name for path in (project.work / "packages").glob("*/*") if not path.name.startswith(".")}

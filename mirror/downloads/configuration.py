@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mirror.credentials import Credentials, redact
+from mirror.credentials import Credentials, origin, redact
 from mirror.errors import MirrorError
 
 if TYPE_CHECKING:
@@ -74,13 +74,22 @@ class Configuration:
 
     @classmethod
     def start(
-        cls, *, index_url: str = "", environ: Mapping[str, str] | None = None, python: str = sys.executable
+        cls,
+        *,
+        index_url: str = "",
+        environ: Mapping[str, str] | None = None,
+        python: str = sys.executable,
+        at_once: bool = True,
     ) -> Configuration:
         """Ask the pip of an interpreter; return at once, for its answer takes a moment.
 
-        `index_url` is the mirror's own setting: it is the only index then, and pip's indexes are not used.
+        `index_url` is the mirror's own setting: it is the only index then, and pip's indexes are not used. Without
+        `at_once` pip is not asked before somebody wants to know.
         """
-        return _Asked(index_url, dict(os.environ if environ is None else environ), python)
+        asked = _Asked(index_url, dict(os.environ if environ is None else environ), python)
+        if at_once:
+            asked.begin()
+        return asked
 
     @property
     def settings(self) -> PipSettings:
@@ -101,13 +110,19 @@ class _Asked(Configuration):
         self._lock = threading.Lock()
         self._known: PipSettings | None = None
         self._answer: subprocess.CompletedProcess[str] | OSError | None = None
-        self._asking = threading.Thread(target=self._ask, name="pip-config", daemon=True)
-        self._asking.start()
+        self._asking: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Ask pip in the background, if nobody has."""
+        if self._asking is None:
+            self._asking = threading.Thread(target=self._ask, name="pip-config", daemon=True)
+            self._asking.start()
 
     @property
     def settings(self) -> PipSettings:
         with self._lock:
             if self._known is None:
+                self.begin()
                 self._known = read(self._options(), self._index_url)
             return self._known
 
@@ -131,7 +146,8 @@ class _Asked(Configuration):
         )
 
     def _options(self) -> dict[str, str]:
-        self._asking.join()
+        if self._asking is not None:
+            self._asking.join()
         answer = self._answer
         if isinstance(answer, OSError):
             raise MirrorError(f"cannot run {self._python}: {answer.strerror}") from answer
@@ -190,7 +206,13 @@ def read(options: Mapping[str, str], index_url: str = "") -> PipSettings:
 
 def _url(text: str) -> str:
     """An index is a URL or, as pip and uv accept it, a path (standards section 2.6)."""
-    return text if not text or "://" in text or text.startswith("file:") else Path(text).resolve().as_uri()
+    if text and "://" not in text and not text.startswith("file:"):
+        return Path(text).resolve().as_uri()
+    try:
+        origin(text)
+    except ValueError as error:
+        raise MirrorError(f"pip's index {redact(text)} is no address: {error}", hint="see: pip config debug") from error
+    return text
 
 
 def _number(options: Mapping[str, str], name: str, default: float) -> float:
