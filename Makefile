@@ -23,7 +23,7 @@ refresh: $(VENV)/.run ## export, plan, download, consolidate, index, sync, verif
 verify: $(VENV)/.run ## compare what is published with the lock
 	$(BIN)/mirror verify $(ARGS)
 
-serve: $(VENV)/.run ## serve ./site on loopback
+serve: $(VENV)/.run ## serve what is published, on loopback
 	$(BIN)/mirror serve $(ARGS)
 
 test: $(VENV)/.dev ## every test that needs no account; T= narrows, e.g. make test T=tests/test_plan.py

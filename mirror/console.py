@@ -23,7 +23,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from mirror.model import HOLES, Level, Reason
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from rich.progress import Task as RichTask
     from rich.progress import TaskID
 
-    from mirror.coverage import Coverage
+    from mirror.coverage import Coverage, Finding
     from mirror.errors import MirrorError
     from mirror.model import Cell, Notice, Plan
     from mirror.progress import Task
@@ -43,9 +43,24 @@ _STYLES = {Level.NOTE: "dim", Level.WARNING: "yellow", Level.ERROR: "bold red"}
 _WORDS = {Level.NOTE: "note", Level.WARNING: "warning", Level.ERROR: "error"}
 _SHOWN = 12
 """How many warnings, notes or findings of one kind are shown before the rest is counted; failures are all named."""
+_TIMED = 0.5
+"""Seconds; the speed of a shorter step says nothing."""
 _LOG_WIDTH = 160
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """What moves a terminal's cursor, changes its colours or turns its text around; locks and pages may hold it."""
+
+
+_HINTS = {
+    Reason.NO_WHEEL: "lock a release that has a wheel for it, or leave it out with --targets or --python",
+    Reason.NOT_OFFERED: "lock a release that the index has, or name an index that has this one with INDEX_URL",
+    Reason.DIGEST_MISMATCH: "install none of these before you know what changed: the lock, the index or the disk",
+    Reason.DOWNLOAD_FAILED: "mend what is said there and run `mirror refresh` again; what is here is not fetched again",
+    Reason.NOT_PUBLISHED: "run `mirror refresh`, which publishes what the lock pins",
+    Reason.YANKED: "lock a release that is not yanked",
+    Reason.SDIST_ONLY: "lock a release that has a wheel, or let installers build the sdist and take it out of FAIL_ON",
+    Reason.DIRECT: "publish it to an index and lock it from there, or take it out of FAIL_ON",
+}
+"""What to do about each reason that can be a failure."""
 
 
 def _plain(text: str) -> str:
@@ -70,7 +85,7 @@ class _Moved(ProgressColumn):
     def render(self, task: RichTask) -> Text:
         parts = []
         if task.total is not None:
-            parts.append(f"{int(task.completed)}/{int(task.total)}")
+            parts.append(f"{int(task.completed)}/{int(task.total)} {task.fields.get('unit', '')}".rstrip())
         size, expected = task.fields.get("size", 0), task.fields.get("expected")
         if size:
             parts.append(decimal(size) + (f" of {decimal(expected)}" if expected else ""))
@@ -128,15 +143,17 @@ class Console:
             _print(self._err, _plain(error.hint), "hint:", "cyan")
 
     @contextmanager
-    def task(self, title: str, *, items: int | None = None, size: int | None = None) -> Iterator[Task]:
+    def task(self, title: str, *, items: int | None = None, size: int | None = None, unit: str = "") -> Iterator[Task]:
         """Show a step: a live bar on a terminal, one line at its end elsewhere."""
         if self._quiet:
-            yield _Count(items, size)
+            yield _Count(items, size, unit)
         elif self._err.is_terminal:
             with self._bar() as bar:
-                yield _Bar(bar, bar.add_task(title, total=items, size=0, expected=size, what=""))
+                task = bar.add_task(title, total=items, size=0, expected=size, what="", unit=unit)
+                yield _Bar(bar, task)
+                bar.update(task, what="")
         else:
-            count = _Count(items, size)
+            count = _Count(items, size, unit)
             start = time.monotonic()
             yield count
             self.say(f"{title}: {count.summary(time.monotonic() - start)}")
@@ -144,12 +161,14 @@ class Console:
     def _bar(self) -> Progress:
         return Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            _Moved(),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=12),
+            _Moved(table_column=Column(no_wrap=True)),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[what]}", style="dim", markup=False),
+            # What is left of the line, so that a long name never breaks it.
+            TextColumn("{task.fields[what]}", style="dim", markup=False, table_column=Column(ratio=1, no_wrap=True)),
             console=self._err,
+            expand=True,
             transient=False,
         )
 
@@ -161,20 +180,26 @@ class Console:
         for target in dict.fromkeys((*(cell.target for cell in plan.cells), *(file.home for file in plan.files))):
             files = [file for file in plan.files if file.home == target]
             cells = [cell for cell in plan.cells if cell.target == target]
-            table.add_row(target, str(len(files)), _bytes([file.size for file in files]), *_counts(cells))
+            # Cells are platforms'; what all of them share has a home only.
+            counts = _counts(cells) if cells else ()
+            table.add_row(target, str(len(files)), _bytes([file.size for file in files]), *counts)
         table.add_section()
         table.add_row("all", str(len(plan.files)), _bytes([file.size for file in plan.files]), *_counts(plan.cells))
         self._out.print(table)
+        unknown = sum(file.size is None for file in plan.files)
+        if unknown:
+            _print(self._out, f"The index does not tell the size of {unknown:,} file{'s' * (unknown != 1)}.")
         self._holes([cell for cell in plan.cells if cell.reason in HOLES])
 
     def coverage(self, coverage: Coverage, policy: frozenset[Reason]) -> None:
         """Show the coverage report: a line when all is well, the table, and the holes first when there are some."""
         failures = coverage.failures(policy)
-        self._holes(failures)
-        for finding in coverage.findings[:_SHOWN]:
-            _print(self._out, "", _line(str(finding)), "red")
-        if len(coverage.findings) > _SHOWN:
-            _print(self._out, "", f"… and {len(coverage.findings) - _SHOWN} more findings", "red")
+        self._findings(coverage.findings)
+        if coverage.published:
+            self._holes(failures)
+        else:
+            # Where nothing is published yet, that is all there is to say of every package.
+            self._advise(failures)
         table = Table(header_style="bold", box=None, pad_edge=False)
         headings = (
             "target",
@@ -192,8 +217,9 @@ class Console:
         for heading in headings:
             table.add_column(heading, justify="left" if heading == "target" else "right", no_wrap=True)
         for row in coverage.rows:
+            percent = _floor(row.percent) if row.wanted else "-"
             table.add_row(
-                row.target, str(row.cells), str(row.covered), _floor(row.percent), str(row.yanked),
+                row.target, str(row.cells), str(row.covered), percent, str(row.yanked),
                 str(row.sdist_only), str(row.direct), str(row.excluded), str(row.holes), str(row.files),
                 decimal(row.size),
             )  # fmt: skip
@@ -202,14 +228,44 @@ class Console:
         _print(self._out, _line(coverage.summary), verdict, style)
 
     def _holes(self, cells: Sequence[Cell]) -> None:
-        grouped: dict[tuple[str, str, Reason, str], list[str]] = {}
+        """Name every package that lacks something, where it does, and at the end what to do about it."""
+        grouped: dict[tuple[str, str, Reason], list[Cell]] = {}
         for cell in cells:
-            key = (cell.package, cell.version, cell.reason, cell.detail)
-            grouped.setdefault(key, []).append(f"{cell.target} {cell.python}")
-        for (package, version, reason, detail), places in grouped.items():
-            where = ", ".join(places[:4]) + (f" and {len(places) - 4} more" if len(places) > 4 else "")
-            note = f" ({detail})" if detail else ""
-            _print(self._out, _line(f"{package} {version} on {where}{note}"), reason, "red")
+            grouped.setdefault((cell.package, cell.version, cell.reason), []).append(cell)
+        for (package, version, reason), group in grouped.items():
+            _print(self._out, _line(f"{package} {version} on {_places(group)}{_why(group)}"), reason, "red")
+        self._advise(cells)
+
+    def _advise(self, cells: Sequence[Cell]) -> None:
+        for reason in dict.fromkeys(cell.reason for cell in cells):
+            _print(self._out, f"{reason}: {_HINTS[reason]}", "hint:", "cyan")
+
+    def _findings(self, findings: Sequence[Finding]) -> None:
+        """Show findings; of many of one kind a few, and how many more there are."""
+        by_kind: dict[str, list[Finding]] = {}
+        for finding in findings:
+            by_kind.setdefault(finding.code, []).append(finding)
+        for code, group in by_kind.items():
+            for finding in group[:_SHOWN]:
+                _print(self._out, "", _line(str(finding)), "red")
+            if len(group) > _SHOWN:
+                _print(self._out, "", f"… and {len(group) - _SHOWN} more like that ({code})", "red")
+
+
+def _places(cells: Sequence[Cell]) -> str:
+    """Name environments, as flags name them: `linux-x86_64 3.11,3.12, macos-arm64 3.12`."""
+    pythons: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        pythons.setdefault(cell.target, {})[cell.python] = None
+    return ", ".join(f"{target} {','.join(minors)}" for target, minors in pythons.items())
+
+
+def _why(cells: Sequence[Cell]) -> str:
+    details = list(dict.fromkeys(cell.detail for cell in cells if cell.detail))
+    if not details:
+        return ""
+    more = f"; {len(details) - 1} more like that" if len(details) > 1 else ""
+    return f" ({details[0]}{more})"
 
 
 def _counts(cells: Sequence[Cell]) -> tuple[str, ...]:
@@ -238,8 +294,8 @@ def _bytes(sizes: Sequence[int | None]) -> str:
 class _Count:
     """Counts what is done, for a line at the end."""
 
-    def __init__(self, items: int | None, size: int | None) -> None:
-        self._total, self._expected = items, size
+    def __init__(self, items: int | None, size: int | None, unit: str) -> None:
+        self._total, self._expected, self._unit = items, size, unit
         self._items = self._size = 0
         self._lock = threading.Lock()
 
@@ -256,9 +312,13 @@ class _Count:
 
     def summary(self, seconds: float) -> str:
         """Say what was done in one line."""
-        parts = [f"{self._items}" + (f" of {self._total}" if self._total not in (None, self._items) else "")]
+        done = f"{self._items:,}" + (f" of {self._total:,}" if self._total not in (None, self._items) else "")
+        unit = self._unit.removesuffix("s") if done == "1" else self._unit
+        parts = [f"{done} {unit}".rstrip()]
         if self._size:
-            parts.append(f"{decimal(self._size)}, {decimal(int(self._size / max(seconds, 0.001)))}/s")
+            parts.append(decimal(self._size))
+            if seconds >= _TIMED:
+                parts.append(f"{decimal(int(self._size / seconds))}/s")
         return ", ".join((*parts, f"{seconds:.1f} s"))
 
 

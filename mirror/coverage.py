@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 
-_POLICY = HOLES | {Reason.YANKED, Reason.SDIST_ONLY, Reason.DIRECT}
+POLICY = HOLES | {Reason.YANKED, Reason.SDIST_ONLY, Reason.DIRECT}
 """What may be called a failure: all but what is covered without a doubt, and what is not wanted."""
 
 
@@ -90,10 +90,14 @@ class Row:
     """Bytes of those files."""
 
     @property
+    def wanted(self) -> int:
+        """Cells that are not excluded."""
+        return self.cells - self.excluded
+
+    @property
     def percent(self) -> float:
-        """Covered cells of those that are not excluded; 100 when there is none."""
-        wanted = self.cells - self.excluded
-        return 100 * self.covered / wanted if wanted else 100.0
+        """Covered cells of those that are wanted; 100 when there is none."""
+        return 100 * self.covered / self.wanted if self.wanted else 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +134,11 @@ class Coverage:
         return self._row("all", self.cells)
 
     @property
+    def published(self) -> bool:
+        """Whether anything was found there at all."""
+        return bool(self.release or self.sizes or any(cell.filename for cell in self.cells))
+
+    @property
     def percent(self) -> float:
         """Covered cells of those that are not excluded; 100 when there is none."""
         return self.total.percent
@@ -139,11 +148,13 @@ class Coverage:
         """The result in one sentence, without a full stop."""
         total = self.total
         parts = [
-            f"{total.covered:,} of {total.cells - total.excluded:,} cells covered ({_floor(total.percent)} %)",
-            f"{total.files:,} files",
+            f"{total.covered:,} of {total.wanted:,} cells covered ({_floor(total.percent)} %)",
+            f"{total.files:,} file{'s' * (total.files != 1)}",
         ]
         counts = {"sdist only": total.sdist_only, "direct": total.direct, "yanked": total.yanked, "holes": total.holes}
-        parts += [f"{count:,} {what}" for what, count in counts.items() if count]
+        parts += [
+            f"{count:,} {what if count > 1 else what.removesuffix('s')}" for what, count in counts.items() if count
+        ]
         if self.findings:
             parts.append(f"{len(self.findings):,} finding{'s' * (len(self.findings) > 1)} on the site")
         return f"{self.destination}: {', '.join(parts)}"
@@ -194,11 +205,11 @@ def parse_policy(text: str) -> frozenset[Reason]:
     Raise `MirrorError` for a word that is no reason to fail.
     """
     words = {word.strip() for word in text.split(",")} - {"", "none"}
-    unknown = sorted(words - _POLICY)
+    unknown = sorted(words - POLICY)
     if unknown:
         raise MirrorError(
             f"{unknown[0]!r} is no reason to fail on",
-            hint=f"choose from {', '.join(sorted(_POLICY))}, separated by commas, or none",
+            hint=f"choose from {', '.join(sorted(POLICY))}, separated by commas, or none",
         )
     return frozenset(Reason(word) for word in words)
 

@@ -25,8 +25,11 @@ class Progress(Protocol):
     """Where phases report to. Never raises; nothing in the result depends on it."""
 
     @contextmanager
-    def task(self, title: str, *, items: int | None = None, size: int | None = None) -> Iterator[Task]:
-        """Show a step from entry to exit; `items` and `size` (bytes) are totals when they are known."""
+    def task(self, title: str, *, items: int | None = None, size: int | None = None, unit: str = "") -> Iterator[Task]:
+        """Show a step from entry to exit; `items` and `size` (bytes) are totals when they are known.
+
+        `unit` says in the plural what the items are, such as "files".
+        """
 
     def notice(self, notice: Notice) -> None:
         """Show something that the user should know."""
@@ -48,7 +51,14 @@ class Silence:
     """The progress of a run that nobody watches."""
 
     @contextmanager
-    def task(self, title: str, *, items: int | None = None, size: int | None = None) -> Iterator[Task]:  # noqa: ARG002
+    def task(
+        self,
+        title: str,  # noqa: ARG002
+        *,
+        items: int | None = None,  # noqa: ARG002
+        size: int | None = None,  # noqa: ARG002
+        unit: str = "",  # noqa: ARG002
+    ) -> Iterator[Task]:
         """Show nothing."""
         yield _SilentTask()
 

@@ -7,12 +7,14 @@ import io
 import os
 import re
 import threading
+import time
+from dataclasses import replace
 
 import pytest
 from packaging.utils import canonicalize_name
 
 from mirror.console import Console
-from mirror.coverage import Coverage, Finding
+from mirror.coverage import POLICY, Coverage, Finding
 from mirror.errors import MirrorError
 from mirror.model import HOLES, Cell, Digest, Level, Notice, Plan, PlannedFile, Reason
 
@@ -43,24 +45,31 @@ def covered(*cells: Cell, findings: tuple[Finding, ...] = ()) -> Coverage:
 
 
 def test_a_step_is_one_plain_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    with Console().task("Downloading", items=3, size=3_000_000) as task:
+    with Console().task("Downloading", items=3, size=3_000_000, unit="files") as task:
         task.advance(1, 1_000_000, what="foo-1.0.tar.gz")
         assert capsys.readouterr() == ("", "")
         task.advance(2, 2_000_000)
     out, err = capsys.readouterr()
     assert out == ""
-    assert re.fullmatch(r"Downloading: 3, 3\.0 MB, [0-9.]+ [a-zA-Z]+/s, [0-9.]+ s\n", err)
+    assert re.fullmatch(r"Downloading: 3 files, 3\.0 MB, [0-9.]+ s\n", err)
+
+
+def test_a_step_that_takes_a_while_says_how_fast_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    with Console().task("Downloading", items=1, size=3_000_000, unit="files") as task:
+        task.advance(1, 3_000_000)
+        time.sleep(0.6)
+    assert re.fullmatch(r"Downloading: 1 file, 3\.0 MB, [45]\.[0-9] MB/s, 0\.[67] s\n", capsys.readouterr().err)
 
 
 def test_a_step_says_how_much_of_it_was_done(capsys: pytest.CaptureFixture[str]) -> None:
     with Console().task("Reading", items=5) as task:
         task.advance(2)
-    with Console().task("Reading", items=5) as task:
+    with Console().task("Reading", items=5, unit="pages") as task:
         task.expect(items=2)
         task.advance(2)
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith("Reading: 2 of 5, ")
-    assert second.startswith("Reading: 2, ")
+    assert second.startswith("Reading: 2 pages, ")
 
 
 def test_a_step_that_fails_says_nothing_of_success(capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,7 +90,7 @@ def test_several_threads_count_together(capsys: pytest.CaptureFixture[str]) -> N
             thread.start()
         for thread in threads:
             thread.join()
-    assert capsys.readouterr().err.startswith("Counting: 4000, 40.0 kB, ")
+    assert capsys.readouterr().err.startswith("Counting: 4,000, 40.0 kB, ")
 
 
 def test_a_result_goes_to_stdout_untouched(capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,9 +240,10 @@ def test_a_plan_is_a_table_on_stdout(capsys: pytest.CaptureFixture[str]) -> None
     assert rows[:4] == [
         "target files size cells covered excluded sdist only holes",
         "linux-x86_64 1 1.0 MB 5 2 1 1 1",
-        "noarch 2 2.0 MB + 0 0 0 0 0",
+        "noarch 2 2.0 MB +",
         "all 3 3.0 MB + 5 2 1 1 1",
     ]
+    assert "The index does not tell the size of 1 file." in out.splitlines()
     assert "not-offered c 1.0 on linux-x86_64 3.11 (gone)" in out
     assert err == ""
 
@@ -256,9 +266,36 @@ def test_what_is_missing_is_named_for_every_package(capsys: pytest.CaptureFixtur
 
 
 def test_places_of_one_hole_share_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    Console().coverage(covered(*(cell("foo", python=f"3.{minor}") for minor in range(8, 15))), HOLES)
-    line = "no-wheel foo 1.0 on linux-x86_64 3.8, linux-x86_64 3.9, linux-x86_64 3.10, linux-x86_64 3.11 and 3 more"
+    mac = replace(cell("foo"), target="macos-arm64")
+    Console().coverage(covered(*(cell("foo", python=f"3.{minor}") for minor in range(8, 12)), mac), HOLES)
+    line = "no-wheel foo 1.0 on linux-x86_64 3.8,3.9,3.10,3.11, macos-arm64 3.11"
     assert line in capsys.readouterr().out.splitlines()
+
+
+def test_of_several_details_the_first_is_shown_and_the_rest_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    cells = [cell("foo", Reason.NOT_OFFERED, python=f"3.{minor}", detail=f"gone: cp3{minor}") for minor in (9, 10, 11)]
+    Console().coverage(covered(*cells), HOLES)
+    line = "not-offered foo 1.0 on linux-x86_64 3.9,3.10,3.11 (gone: cp39; 2 more like that)"
+    assert line in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("reason", sorted(POLICY))
+def test_what_to_do_is_said_once_for_each_reason(reason: Reason, capsys: pytest.CaptureFixture[str]) -> None:
+    """DESIGN 3.4: every failed package is named, with what to do."""
+    Console().coverage(covered(cell("foo", reason), cell("bar", reason)), frozenset({reason}))
+    hints = [line for line in capsys.readouterr().out.splitlines() if line.startswith("hint: ")]
+    assert len(hints) == 1
+    assert hints[0].startswith(f"hint: {reason}: ")
+
+
+def test_where_nothing_is_published_no_package_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    cells = tuple(cell(f"p{number}", Reason.NOT_PUBLISHED) for number in range(60))
+    nothing = Finding("no-release", ".mirror/current.json", "nothing was published there yet")
+    Console().coverage(replace(covered(*cells, findings=(nothing,)), release=""), HOLES)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == str(nothing)
+    assert lines[1].startswith("hint: not-published: run `mirror refresh`")
+    assert lines[2].startswith("target ")
 
 
 def test_a_site_with_findings_is_not_verified(capsys: pytest.CaptureFixture[str]) -> None:
@@ -269,7 +306,7 @@ def test_a_site_with_findings_is_not_verified(capsys: pytest.CaptureFixture[str]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "broken simple/p0/index.html: is not what was published"
     counted = next(line for line in lines if line.startswith("… and "))
-    assert counted == f"… and {30 - lines.index(counted)} more findings"
+    assert counted == f"… and {30 - lines.index(counted)} more like that (broken)"
     assert lines[-1].startswith("not verified: ")
 
 
@@ -340,6 +377,19 @@ def test_on_a_terminal_a_step_is_a_bar(capsys: pytest.CaptureFixture[str]) -> No
     assert "2.0 MB of 2.0 MB" in terminal.shown
     assert ESCAPE in terminal.shown
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_on_a_terminal_a_bar_stays_on_one_line(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with Terminal() as terminal, Console().task("Consolidating", items=212, size=10**9, unit="files") as task:
+        task.advance(100, 999_900_000, what="charset_normalizer-3.5.2-cp312-cp312-manylinux2014_x86_64.whl" * 3)
+        time.sleep(0.3)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.shown)
+    lines = [line for line in re.split(r"[\r\n]+", text) if line.strip()]
+    assert lines
+    assert all("Cons" in line and len(line) <= columns for line in lines)
+    assert ".whl" not in lines[-1]
 
 
 def test_on_a_terminal_words_are_coloured() -> None:

@@ -359,7 +359,9 @@ def test_an_interruption_keeps_what_is_whole(tmp_path: Path, index: FaultyIndex,
 
     class Watcher(Silence):
         @contextmanager
-        def task(self, title: str, *, items: int | None = None, size: int | None = None) -> Iterator[Task]:
+        def task(
+            self, title: str, *, items: int | None = None, size: int | None = None, unit: str = ""
+        ) -> Iterator[Task]:
             yield Interrupting()
 
     plan = Plan(files=tuple(files))

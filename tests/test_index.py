@@ -190,7 +190,7 @@ class _StopAfter(Silence):
         self._left = pages
 
     @contextmanager
-    def task(self, title: str, *, items: int | None = None, size: int | None = None) -> Iterator[Task]:
+    def task(self, title: str, *, items: int | None = None, size: int | None = None, unit: str = "") -> Iterator[Task]:
         yield self
 
     def advance(self, items: int = 0, size: int = 0, what: str = "") -> None:
@@ -221,7 +221,7 @@ class _Counting(Silence):
         self.said = ""
 
     @contextmanager
-    def task(self, title: str, *, items: int | None = None, size: int | None = None) -> Iterator[Task]:
+    def task(self, title: str, *, items: int | None = None, size: int | None = None, unit: str = "") -> Iterator[Task]:
         self.expected = items
         yield self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -177,7 +178,7 @@ def test_a_plan_says_how_much_would_be_fetched(command: tuple[str, ...], project
     assert "7 files to fetch (0.0 MB), 0 held already" in succeed(project.mirror(*command)).stderr
     succeed(project.mirror("refresh"))
     next((project.work / "packages" / "noarch").glob("alpha-*")).unlink()
-    assert "1 files to fetch (0.0 MB), 6 held already" in succeed(project.mirror(*command)).stderr
+    assert "1 file to fetch (0.0 MB), 6 held already" in succeed(project.mirror(*command)).stderr
 
 
 def test_a_flag_of_zero_is_refused_as_the_setting_is(project: Project) -> None:
@@ -397,7 +398,32 @@ def test_quiet_is_quiet_and_unknown_settings_are_warned_of(project: Project) -> 
     assert succeed(project.mirror("refresh", "--quiet")).stderr == ""
     (project.work / "config.env").write_text("TARGTES=linux-x86_64\n")
     done = succeed(project.mirror("refresh"))
-    assert "TARGTES" in done.stderr
+    assert "TARGTES is no setting of mirror; it is ignored; did you mean TARGETS?" in done.stderr
+
+
+def test_a_destination_is_called_what_the_user_called_it(project: Project) -> None:
+    done = succeed(project.mirror("refresh", "--destination", "./there"))
+    assert "./there: published release 000001-" in done.stderr
+    assert done.stdout.splitlines()[-1].startswith("verified: ./there: ")
+    assert str(project.work) not in done.stdout + done.stderr.replace(str(project.folder), "")
+
+
+def test_serve_shows_what_the_settings_publish(project: Project) -> None:
+    done = project.mirror("serve", DESTINATION="./elsewhere")
+    assert done.returncode == 2
+    assert "elsewhere" in done.stderr
+
+
+def test_the_result_is_said_once(project: Project) -> None:
+    done = succeed(project.mirror("refresh"))
+    assert (done.stdout + done.stderr).count("cells covered") == 1
+
+
+def test_commands_stand_in_the_order_of_their_use(project: Project) -> None:
+    done = project.mirror("--help")
+    commands = re.findall(r"^. ([a-z]+) ", done.stdout, re.MULTILINE)
+    known = ["refresh", "setup", "export", "plan", "download", "consolidate", "index", "sync", "verify", "serve"]
+    assert [name for name in commands if name in known] == known
 
 
 def test_setup_checks_the_machine_refreshes_and_says_how_to_go_on(project: Project) -> None:
@@ -418,6 +444,7 @@ def test_setup_checks_the_machine_refreshes_and_says_how_to_go_on(project: Proje
         (("--project", "nowhere"), "nowhere"),
         (("--destination", "ftp://host.example/"), "ftp://"),
         (("--groups", "nonsense"), "nonsense"),
+        (("--jobs", "0"), "JOBS"),
     ],
 )
 def test_bad_input_names_itself_and_ends_in_the_usage_exit(flags: tuple[str, ...], word: str, project: Project) -> None:

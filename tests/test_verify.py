@@ -594,6 +594,13 @@ def test_nothing_that_lacks_a_cell_is_called_complete() -> None:
     assert "(99.9 %)" in coverage.summary
 
 
+def test_where_nothing_is_published_that_is_the_only_finding(tmp_path: Path, site: Site) -> None:
+    coverage = check(tmp_path / "empty", site)
+    assert [finding.code for finding in coverage.findings] == ["no-release"]
+    assert not coverage.published
+    assert {cell.reason for cell in coverage.failures()} == {Reason.NOT_PUBLISHED}
+
+
 def test_no_cells_at_all() -> None:
     coverage = Coverage(destination="d", release="", cells=(), findings=(Finding("no-release", "", "x"),), sizes={})
     assert coverage.rows == ()

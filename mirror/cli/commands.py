@@ -14,6 +14,7 @@ from mirror import __version__
 from mirror.cli import options
 from mirror.cli.options import (
     COMMON,
+    CONFIG,
     DESTINATION,
     DRY_RUN,
     FETCH,
@@ -47,7 +48,14 @@ click.rich_click.TEXT_MARKUP = "rich"
 click.rich_click.MAX_WIDTH = 100
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _InOrder(click.RichGroup):
+    """Lists commands in the order in which they are defined here, which is that of a first visit and of the phases."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mirror")
 def app() -> None:
     """Mirror exactly what a lock file pins, for every platform it runs on, as a static Python index.
@@ -99,9 +107,9 @@ def setup(session: Session) -> int:
     with session.workspace.claimed():
         code = _judge(session, session.pipeline.refresh())
     for destination in session.settings.destination:
-        session.console.say(f"The mirror is in {destination}; look at it with: mirror serve --directory {destination}")
-    session.console.say("Point pip at it with: pip install --index-url http://127.0.0.1:8000/simple/ …")
-    session.console.say("Run `mirror refresh` whenever the lock changes, and nightly to notice what was yanked.")
+        session.console.say(f"The mirror is in {destination}; its front page says how to use it.")
+    session.console.say("Look at it with `make serve`, or `mirror serve`, at http://127.0.0.1:8000/.")
+    session.console.say("Refresh it with `make refresh`, or `mirror refresh`, when the lock changes, and nightly.")
     return code
 
 
@@ -180,12 +188,13 @@ def verify(session: Session) -> int:
 
 @app.command()
 @click.option(
-    "--directory", type=click.Path(file_okay=False, path_type=Path), default="site", show_default=True,
-    help="The published mirror.",
+    "--directory", type=click.Path(file_okay=False, path_type=Path),
+    help="The published mirror. Default: the first DESTINATION, ./site if none is set.",
 )  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 picks a free one.")
-def serve(directory: Path, host: str, port: int) -> None:
+@options.options(CONFIG)
+def serve(directory: Path | None, host: str, port: int, config: Path | None) -> None:
     """Serve a published mirror over HTTP, as a good host would.
 
     Example: mirror serve --directory ./site --port 8080
@@ -198,6 +207,7 @@ def serve(directory: Path, host: str, port: int) -> None:
         console.say(f"pip install --index-url {url}simple/ …")
 
     console = Console()
+    directory = directory or Session(config=config, flags={}, console=console).published
     run(directory, host=host, port=port, ready=ready)
 
 

@@ -18,10 +18,13 @@ Group = tuple["Callable[[F], F]", ...]
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
-COMMON: Group[Any] = (
+CONFIG: Group[Any] = (
     click.option(
         "--config", type=click.Path(path_type=Path), help="Settings file. Default: config.env if it is there."
     ),
+)
+COMMON: Group[Any] = (
+    *CONFIG,
     click.option("--quiet", "-q", is_flag=True, help="Show only warnings, errors and results."),
 )
 WORK: Group[Any] = (

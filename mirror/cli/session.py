@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import platform
 import shutil
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class Session:
         """The settings; keys of the config file that are none are warned of."""
         for key in settings.unknown_keys(self.config):
             where = str(self.config or settings.CONFIG)
-            message = f"{key} is no setting of mirror; it is ignored"
+            message = f"{key} is no setting of mirror; it is ignored{_meant(key)}"
             self.console.notice(Notice(level=Level.WARNING, code="unknown-key", message=message, where=where))
         known = settings.Settings.model_fields
         given = {name: value for name, value in self.flags.items() if name in known and value not in ("", ())}
@@ -79,6 +80,11 @@ class Session:
     def configuration(self) -> Configuration:
         """How pip reaches its indexes."""
         return Configuration.start(index_url=self.settings.index_url)
+
+    @property
+    def published(self) -> Path:
+        """The folder that is published first. Raise `MirrorError` when the destination is none."""
+        return _folder(self.settings.destination[0])
 
     @cached_property
     def workspace(self) -> Workspace:
@@ -136,10 +142,15 @@ class Session:
         )
 
 
+def _meant(key: str) -> str:
+    known = [name.upper() for name in settings.Settings.model_fields]
+    return "".join(f"; did you mean {name}?" for name in difflib.get_close_matches(key.upper(), known, n=1))
+
+
 def _store(destination: str, workspace: Workspace, digests: DigestCache) -> Store:
     folder = _folder(destination)
     _refuse_overlap(folder, workspace)
-    return LocalStore(folder, digests)
+    return LocalStore(folder, digests, name=destination)
 
 
 def _folder(destination: str) -> Path:

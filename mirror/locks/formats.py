@@ -53,7 +53,10 @@ def _find(path: Path) -> Path:
     others = sorted(item for item in path.iterdir() if _tool(item.name) is not None)
     if others:
         return others[0]
-    raise LockError(f"there is no lock file in {path.as_posix()}", hint="run `poetry lock` there first")
+    raise LockError(
+        f"there is no lock file in {path.as_posix()}",
+        hint="run `poetry lock` there, or name your project's folder with --project or PROJECT",
+    )
 
 
 def _tool(name: str) -> str | None:

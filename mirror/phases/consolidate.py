@@ -52,7 +52,7 @@ def consolidate(
     artifacts: list[Artifact] = []
     absent: list[PlannedFile] = []
     notices: list[Notice] = []
-    with progress.task("Consolidating", items=len(plan.files)) as task:
+    with progress.task("Consolidating", items=len(plan.files), unit="files") as task:
         for file in plan.files:
             held = pool.find(file.filename, file.digest, rehash=rehash)
             if held is None:

@@ -67,7 +67,7 @@ def download(
     if dry_run:
         known = sum(file.size or 0 for file in missing)
         more = "" if _total(missing) is not None else " or more"
-        progress.say(f"{len(missing)} files to fetch ({known / 1e6:.1f} MB{more}), {held} held already")
+        progress.say(f"{_files(len(missing))} to fetch ({known / 1e6:,.1f} MB{more}), {held:,} held already")
         return DownloadResult(fetched=len(missing), fetched_size=known, held=held)
     held += _take_left_over(missing, pool, staging)
     missing = [file for file in missing if pool.find(file.filename, file.digest) is None]
@@ -76,7 +76,7 @@ def download(
         if offline:
             arrivals.failures.extend(map(_unasked, missing))
         elif missing:
-            with progress.task("Downloading", items=len(missing), size=_total(missing)) as task:
+            with progress.task("Downloading", items=len(missing), size=_total(missing), unit="files") as task:
                 straight = [file for file in missing if _goes_directly(file, wheels_directly=wheels_directly)]
                 others = [file for file in missing if not _goes_directly(file, wheels_directly=wheels_directly)]
                 coming = ((direct, straight), (wheels, others))
@@ -173,5 +173,12 @@ class _Arrivals:
 
 
 def _sentence(result: DownloadResult) -> str:
-    failed = f", {len(result.failures)} failed" if result.failures else ""
-    return f"{result.fetched} files fetched ({result.fetched_size / 1e6:.1f} MB), {result.held} held already{failed}"
+    if not result.fetched and not result.failures:
+        return f"Nothing to fetch: {_files(result.held)} held already"
+    failed = f", {len(result.failures):,} failed" if result.failures else ""
+    size = f"{result.fetched_size / 1e6:,.1f} MB"
+    return f"{_files(result.fetched)} fetched ({size}), {result.held:,} held already{failed}"
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file{'s' * (count != 1)}"

@@ -58,7 +58,7 @@ def export(locks: Sequence[Lock], progress: Progress, *, dry_run: bool = False) 
     """
     files: list[Exported] = []
     notices: list[Notice] = []
-    with progress.task("Exporting", items=len(locks) * len(SCOPES)) as task:
+    with progress.task("Exporting", items=len(locks) * len(SCOPES), unit="files") as task:
         for lock in locks:
             for name, scope in SCOPES.items():
                 requirements = lock.requirements(scope)

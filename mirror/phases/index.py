@@ -43,7 +43,7 @@ def index(manifest: Manifest, directory: Path, progress: Progress, *, dry_run: b
     """
     written: list[str] = []
     unchanged: list[str] = []
-    with progress.task("Indexing", items=_count(manifest)) as task:
+    with progress.task("Indexing", items=_count(manifest), unit="pages") as task:
         for key, body in site.pages(manifest):
             path = directory / key
             if _holds(path, body):

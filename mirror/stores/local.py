@@ -55,8 +55,12 @@ class LocalStore:
     knows of them is trusted while inode, size and modification time stay; everything else is small and read afresh.
     """
 
-    def __init__(self, root: Path, digests: DigestCache) -> None:
-        """Publish to `root`; `digests` remembers what was hashed, here and in the pool."""
+    def __init__(self, root: Path, digests: DigestCache, *, name: str = "") -> None:
+        """Publish to `root`; `digests` remembers what was hashed, here and in the pool.
+
+        Messages and reports call it `name`, without one as `root` was given.
+        """
+        self._name = name or str(root)
         self._root = root.absolute()
         self._state = self._root / STATE.rstrip("/")
         self._digests = digests
@@ -67,8 +71,8 @@ class LocalStore:
 
     @property
     def name(self) -> str:
-        """The directory."""
-        return str(self._root)
+        """The directory, as the user named it."""
+        return self._name
 
     @property
     def slash_keys(self) -> bool:
