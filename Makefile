@@ -9,7 +9,7 @@ ARGS ?=
 T ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup refresh verify serve test lint format corpus bench clean
+.PHONY: help setup refresh verify serve test test-s3 lint format corpus bench clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /	/' | expand -t 12
@@ -27,7 +27,10 @@ serve: $(VENV)/.run ## serve what is published, on loopback
 	$(BIN)/mirror serve $(ARGS)
 
 test: $(VENV)/.dev ## every test that needs no account; T= narrows, e.g. make test T=tests/test_plan.py
-	$(BIN)/python -m pytest -n auto --ignore tests/corpus $(T) $(ARGS)
+	$(BIN)/python -m pytest -n auto --ignore tests/corpus --ignore tests/s3 $(T) $(ARGS)
+
+test-s3: $(VENV)/.dev ## the same promises on real S3 servers, which it installs (Debian, root) and starts
+	$(BIN)/python -m pytest -p no:xdist $(or $(T),tests/s3) $(ARGS)
 
 lint: $(VENV)/.dev ## ruff and mypy
 	$(BIN)/ruff check .

@@ -24,6 +24,8 @@ from mirror.targets import DEFAULT_TARGETS, NOARCH, TARGETS, Baseline, Target
 
 CONFIG = "config.env"
 _MINOR = re.compile(r"[1-9][0-9]?\.(0|[1-9][0-9]?)", re.ASCII)
+_ENDPOINT = re.compile(r"https?://[^\s/@?#]+[^\s@?#]*", re.ASCII)
+_ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 _ENCODING = "utf-8-sig"
 """UTF-8; editors of one system put a byte order mark in front."""
 
@@ -63,6 +65,18 @@ def _address(url: str) -> str:
     return url
 
 
+def _endpoint(url: str) -> str:
+    if url and not _ENDPOINT.fullmatch(url):
+        raise ValueError("an address begins with https:// or http:// and holds no user or password")
+    return url
+
+
+def _account(owner: str) -> str:
+    if owner and not _ACCOUNT.fullmatch(owner):
+        raise ValueError(f"{owner!r} is no account: twelve digits, such as 111122223333")
+    return owner
+
+
 Names = Annotated[tuple[str, ...], NoDecode, _split(",")]
 Paths = Annotated[tuple[Path, ...], NoDecode, _split(os.pathsep)]
 TargetNames = Annotated[tuple[str, ...], NoDecode, _split(","), AfterValidator(_known_targets)]
@@ -86,7 +100,15 @@ class Settings(BaseSettings):
     project: Paths = (Path(),)
     """Folders with a lock file, or lock files."""
     destination: Names = ("./site",)
-    """Where to publish: folders."""
+    """Where to publish: folders, and buckets as `s3://bucket/prefix`. Without any it is `BUCKET_NAME`, if that is set."""
+    bucket_name: str = ""
+    aws_profile: str = ""
+    """Empty: as the user's own AWS configuration says."""
+    aws_region: str = ""
+    endpoint_url: Annotated[str, AfterValidator(_endpoint)] = ""
+    """Of a store that is compatible with S3; empty: AWS."""
+    bucket_owner: Annotated[str, AfterValidator(_account)] = ""
+    """The account that every bucket must belong to; empty: not checked."""
     work_dir: Path = Path()
     """Holds `packages/`, `index/` and `.mirror/`."""
     targets: TargetNames = DEFAULT_TARGETS
@@ -131,6 +153,13 @@ class Settings(BaseSettings):
             return parse_policy(",".join(self.fail_on))
         except MirrorError as error:
             raise MirrorError(f"FAIL_ON: {error}", hint=error.hint) from error
+
+    @model_validator(mode="before")
+    @classmethod
+    def _publish_to_the_bucket(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if given.get("bucket_name") and not given.get("destination"):
+            return {**given, "destination": (f"s3://{given['bucket_name']}",)}
+        return given
 
     @model_validator(mode="after")
     def _refuse_late_surprises(self) -> Settings:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mirror.errors import MirrorError
 from mirror.files import write_if_changed
-from mirror.model import Digest, Failure, Manifest, Plan
+from mirror.model import Digest, Failure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ class State:
         """Keep them in `directory`."""
         self.directory = directory
 
-    def save(self, value: Plan | Manifest | Failures) -> None:
+    def save(self, value: DataclassInstance) -> None:
         """Write a phase's result. Raise `MirrorError` when the disk refuses."""
         document = {"format": _FORMAT, **_encode_fields(value)}
         data = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=True).encode() + b"\n"

@@ -42,6 +42,19 @@ SAMPLES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
         (("four",), (Path("four"),)),
     ),
     "destination": (("./a", ("./a",)), ("./b, ./c", ("./b", "./c")), (("./d",), ("./d",))),
+    "bucket_name": (("one", "one"), ("two", "two"), ("three", "three")),
+    "aws_profile": (("one", "one"), ("two", "two"), ("three", "three")),
+    "aws_region": (("eu-west-1", "eu-west-1"), ("auto", "auto"), ("us-east-1", "us-east-1")),
+    "endpoint_url": (
+        ("https://s3.one.example", "https://s3.one.example"),
+        ("http://two.example:9000", "http://two.example:9000"),
+        ("https://s3.three.example/", "https://s3.three.example/"),
+    ),
+    "bucket_owner": (
+        ("111122223333", "111122223333"),
+        ("444455556666", "444455556666"),
+        ("777788889999", "777788889999"),
+    ),
     "work_dir": (("one", Path("one")), ("two", Path("two")), (Path("three"), Path("three"))),
     "targets": (
         ("linux-x86_64", ("linux-x86_64",)),
@@ -64,6 +77,14 @@ SAMPLES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
     "offline": (("true", True), ("0", False), (True, True)),
     "fail_on": (("none", ("none",)), ("no-wheel", ("no-wheel",)), ("direct", ("direct",))),
 }
+
+
+def test_a_bucket_is_the_destination_unless_another_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    configure("BUCKET_NAME=mirror-example\nDESTINATION=\n")
+    assert load(None, {}).destination == ("s3://mirror-example",)
+    assert load(None, {"destination": ("./site",)}).destination == ("./site",)
+    monkeypatch.setenv("DESTINATION", "s3://other/team, ./site")
+    assert load(None, {}).destination == ("s3://other/team", "./site")
 
 
 def test_every_field_has_a_sample_here() -> None:
@@ -171,6 +192,9 @@ BAD = {
     "glibc": ("GLIBC", "new"),
     "macos": ("MACOS", "14"),
     "musl": ("MUSL", "1.2.3"),
+    "endpoint": ("ENDPOINT_URL", "s3.example"),
+    "endpoint-with-a-password": ("ENDPOINT_URL", "https://me:secret@s3.example"),
+    "owner": ("BUCKET_OWNER", "1111-2222-3333"),
     "fail-on": ("FAIL_ON", "no-wheel,bad-weather"),
     "fail-on-covered": ("FAIL_ON", "covered"),
 }

@@ -61,7 +61,7 @@ FETCH: Group[Any] = (
     ),
 )
 DESTINATION: Group[Any] = (
-    click.option("--destination", multiple=True, help="Folder to publish to; repeatable. Default: ./site."),
+    click.option("--destination", multiple=True, help="Folder or s3://bucket/prefix; repeatable. Default: ./site."),
 )
 PUBLISH: Group[Any] = (
     click.option("--allow-shrink", is_flag=True, help="Publish even if many files would no longer be listed."),

@@ -121,7 +121,7 @@ class Session:
             wheels=PipDownloader(configuration, digests, direct=direct),
             sdists=direct,
             pool=Pool(self.workspace.packages, digests),
-            stores=tuple(_store(destination, self.workspace, digests) for destination in chosen.destination),
+            stores=tuple(self._store(destination, digests) for destination in chosen.destination),
             progress=self.console,
         )
         return Pipeline(
@@ -140,6 +140,28 @@ class Session:
             owner=Owner.here(),
             switches=Switches(offline=chosen.offline, **{name: bool(self.flags.get(name)) for name in _SWITCHES}),
         )
+
+    def _store(self, destination: str, digests: DigestCache) -> Store:
+        if destination.startswith("s3://"):
+            return self._bucket(destination, digests)
+        folder = _folder(destination)
+        _refuse_overlap(folder, self.workspace)
+        return LocalStore(folder, digests)
+
+    def _bucket(self, url: str, digests: DigestCache) -> Store:
+        # boto3 is slow to import, and most runs have no bucket.
+        from mirror.stores.probe import ProbedStore  # noqa: PLC0415
+        from mirror.stores.s3 import S3Options, S3Store  # noqa: PLC0415
+
+        chosen = self.settings
+        options = S3Options(
+            region=chosen.aws_region,
+            profile=chosen.aws_profile,
+            endpoint_url=chosen.endpoint_url,
+            owner=chosen.bucket_owner,
+            jobs=chosen.jobs,
+        )
+        return ProbedStore(S3Store.open(url, options, digests), State(self.workspace.state), self.console)
 
 
 def _meant(key: str) -> str:
@@ -160,7 +182,8 @@ def _folder(destination: str) -> Path:
     if scheme == "file" and rest.startswith("/"):
         return Path(url2pathname(rest))
     raise MirrorError(
-        f"DESTINATION {destination!r} is no folder", hint="write a path such as ./site, or file:///srv/mirror"
+        f"DESTINATION {redact(destination)!r} is no folder and no bucket",
+        hint="write a path such as ./site, file:///srv/mirror, or s3://bucket/prefix",
     )
 
 

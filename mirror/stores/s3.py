@@ -168,6 +168,11 @@ class S3Store:
         """A key is any text for S3."""
         return True
 
+    @property
+    def address(self) -> str:
+        """The location together with the host: two stores are the same when their addresses are."""
+        return f"{self.name} {redact(self._options.endpoint_url)}".rstrip()
+
     # Reading
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
@@ -216,6 +221,10 @@ class S3Store:
             if known := _known_digest(found):
                 return known
         return self._ask("read", key, lambda client: self._hash(client, key), absent=True)
+
+    def checksum(self, key: str) -> str | None:
+        """sha256 (hex) that the store itself computed of a whole object; None when it tells none."""
+        return _checksum(self._head(key) or {})
 
     def _hash(self, client: Client, key: str) -> str:
         digest = hashlib.sha256()

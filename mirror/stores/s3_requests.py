@@ -57,7 +57,7 @@ _HINTS = {
     "RequestTimeTooSkewed": "the clock of this machine is wrong: set it, then run again",
     "PermanentRedirect": "the bucket lies in another region: set AWS_REGION to it",
     "AuthorizationHeaderMalformed": "the bucket lies in another region: set AWS_REGION to it",
-    "NotImplemented": "the store cannot do this: mirror doctor says what it can",
+    "NotImplemented": "the store cannot do this: publish to one that speaks more of the language of S3",
 }
 
 _PERMISSIONS = {

@@ -1,4 +1,4 @@
-"""S3 servers to prove the store on, set up from nothing: Ceph's gateway, LocalStack and moto.
+"""S3 servers to prove the store on, set up from nothing: Ceph's gateway, LocalStack, moto and rclone.
 
 `python -m tests.s3.servers` installs what is missing: Debian's packages of Ceph, and one virtual environment for each
 of the others under `.cache/s3`. Each server runs on loopback, on free ports, and is stopped by its own process id.
@@ -188,6 +188,21 @@ def localstack(folder: Path, environment: Mapping[str, str]) -> Iterator[Server]
         yield Server(
             name="localstack", endpoint=endpoint, access_key="test", secret_key="test", enforces=frozenset({"checksum"})
         )
+
+
+@contextmanager
+def rclone(folder: Path, environment: Mapping[str, str]) -> Iterator[Server]:
+    """Run rclone's S3 face of a folder, which passes over every condition in silence."""
+    port = free_port()
+    (folder / "data").mkdir()
+    command = (
+        CACHE / "peers/bin/rclone", "serve", "s3",
+        "--auth-key", "rclone-access,rclone-secret", "--addr", f"127.0.0.1:{port}", folder / "data",
+    )  # fmt: skip
+    with _running(folder, "rclone", command, {**environment, "HOME": str(folder)}) as process:
+        endpoint = f"http://127.0.0.1:{port}"
+        _wait(lambda: _answers(endpoint), "rclone", [process])
+        yield Server(name="rclone", endpoint=endpoint, access_key="rclone-access", secret_key="rclone-secret")
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
