@@ -100,7 +100,7 @@ class Settings(BaseSettings):
     project: Paths = (Path(),)
     """Folders with a lock file, or lock files."""
     destination: Names = ("./site",)
-    """Where to publish: folders, and buckets as `s3://bucket/prefix`. Without any it is `BUCKET_NAME`, if that is set."""
+    """Where to publish: folders, and buckets as `s3://bucket/prefix`; if there is none, `BUCKET_NAME`."""
     bucket_name: str = ""
     aws_profile: str = ""
     """Empty: as the user's own AWS configuration says."""
