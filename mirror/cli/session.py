@@ -146,7 +146,7 @@ class Session:
             return self._bucket(destination, digests)
         folder = _folder(destination)
         _refuse_overlap(folder, self.workspace)
-        return LocalStore(folder, digests)
+        return LocalStore(folder, digests, name=destination)
 
     def _bucket(self, url: str, digests: DigestCache) -> Store:
         # boto3 is slow to import, and most runs have no bucket.
@@ -167,12 +167,6 @@ class Session:
 def _meant(key: str) -> str:
     known = [name.upper() for name in settings.Settings.model_fields]
     return "".join(f"; did you mean {name}?" for name in difflib.get_close_matches(key.upper(), known, n=1))
-
-
-def _store(destination: str, workspace: Workspace, digests: DigestCache) -> Store:
-    folder = _folder(destination)
-    _refuse_overlap(folder, workspace)
-    return LocalStore(folder, digests, name=destination)
 
 
 def _folder(destination: str) -> Path:
