@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ import pytest
 from botocore.config import Config
 
 from mirror.files import DigestCache
-from mirror.stores.s3 import S3Options, S3Store
+from mirror.stores.s3 import S3Location, S3Options, S3Store
+from mirror.stores.s3_requests import Client, connect
 from tests.s3 import servers
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def start(
         yield run
 
 
-@dataclass(frozen=True)
+@dataclass
 class Bucket:
     """An empty bucket on a server."""
 
@@ -55,13 +57,24 @@ class Bucket:
 
     def store(self, prefix: str = "", digests: DigestCache | None = None, **changes: Any) -> S3Store:
         """The bucket as a store; `changes` are options."""
-        url = f"s3://{self.name}/{prefix}"
-        return S3Store.open(url, replace(self.options, **changes), digests or DigestCache())
+        location = S3Location.parse(f"s3://{self.name}/{prefix}", replace(self.options, **changes))
+        chosen = location.options
+        return S3Store(
+            _connected(self.name, chosen.endpoint_url, chosen.region, chosen.profile),
+            location,
+            digests or DigestCache(),
+        )
 
-    @property
+    @cached_property
     def admin(self) -> Any:
         """A plain client of the bucket's owner."""
         return client(self.server)
+
+
+@lru_cache(maxsize=16)
+def _connected(bucket: str, endpoint_url: str, region: str, profile: str) -> Client:
+    """Make a client once for each test, which has a bucket of its own; it takes longer than a publish."""
+    return connect(region=region, profile=profile, endpoint_url=endpoint_url, connections=9)
 
 
 def client(server: Server, service: str = "s3") -> Any:
