@@ -17,7 +17,7 @@ help: ## show this list
 setup: $(VENV)/.run ## check this machine, refresh, and say how to go on
 	$(BIN)/mirror setup $(ARGS)
 
-refresh: $(VENV)/.run ## export, plan, download, consolidate, index, sync, verify
+refresh: $(VENV)/.run ## export, plan, download, consolidate, index, sync, invalidate, verify
 	$(BIN)/mirror refresh $(ARGS)
 
 verify: $(VENV)/.run ## compare what is published with the lock

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mirror.coverage import Coverage, Expectation
 from mirror.errors import MirrorError
@@ -17,6 +17,7 @@ from mirror.phases.consolidate import consolidate
 from mirror.phases.download import download
 from mirror.phases.export import export
 from mirror.phases.index import index
+from mirror.phases.invalidate import invalidate
 from mirror.phases.plan import plan
 from mirror.phases.sync import sync
 from mirror.phases.verify import verify
@@ -26,6 +27,7 @@ from mirror.state import Failures
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from mirror.cdn.base import Cdn
     from mirror.downloads.base import Downloader
     from mirror.lease import Owner
     from mirror.locks.base import Lock
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from mirror.phases.download import DownloadResult
     from mirror.phases.export import ExportResult
     from mirror.phases.index import IndexResult
+    from mirror.phases.invalidate import InvalidateResult
     from mirror.phases.sync import SyncResult
     from mirror.pool import Pool
     from mirror.progress import Progress
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
     from mirror.targets import Baseline, Target
     from mirror.upstream.base import Upstream
     from mirror.workspace import Workspace
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +64,16 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """A CDN in front of one of the stores."""
+
+    store: Store
+    cdn: Cdn
+    wait: float
+    """Seconds for which its confirmation is waited for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """The outside world."""
 
@@ -68,6 +83,7 @@ class Ports:
     pool: Pool
     stores: tuple[Store, ...]
     progress: Progress
+    edges: tuple[Edge, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +117,7 @@ class Pipeline:
         self.download(planned)
         manifest = self.consolidate(planned)
         self.index(manifest)
-        self.sync(manifest)
+        self.publish(manifest)
         return self.verify(planned, manifest)
 
     def preview(self) -> Plan:
@@ -170,12 +186,28 @@ class Pipeline:
 
     def sync(self, manifest: Manifest | None = None) -> tuple[SyncResult, ...]:
         """Publish to every destination; one that fails does not keep the next one from its release."""
-        manifest = manifest or self.state.require(Manifest, "consolidate")
-        results: list[SyncResult] = []
+        wanted = manifest or self.state.require(Manifest, "consolidate")
+        return self._everywhere(lambda store: self._sync(wanted, store))
+
+    def invalidate(self, *, everything: bool = False) -> tuple[InvalidateResult, ...]:
+        """Tell every CDN what changed behind it since it last confirmed; `everything` means every page."""
+        return tuple(chain.from_iterable(self._everywhere(lambda store: self._invalidate(store, (), everything))))
+
+    def publish(self, manifest: Manifest) -> None:
+        """Sync and invalidate, one destination after the other."""
+
+        def one(store: Store) -> None:
+            result = self._sync(manifest, store)
+            self._invalidate(store, (*result.puts, *result.deletes))
+
+        self._everywhere(one)
+
+    def _everywhere(self, act: Callable[[Store], _Answer]) -> tuple[_Answer, ...]:
+        results: list[_Answer] = []
         errors: list[MirrorError] = []
         for store in self.ports.stores:
             try:
-                results.append(self._sync(manifest, store))
+                results.append(act(store))
             except MirrorError as error:
                 errors.append(error)
         # Where a destination cannot share the pool's files, its copies were digested: never again.
@@ -200,6 +232,23 @@ class Pipeline:
             dry_run=self.switches.dry_run,
             allow_shrink=self.switches.allow_shrink,
             check_remote=self.switches.check_remote,
+        )
+
+    def _invalidate(
+        self, store: Store, changed: tuple[str, ...], everything: bool = False
+    ) -> tuple[InvalidateResult, ...]:
+        return tuple(
+            invalidate(
+                changed,
+                store,
+                edge.cdn,
+                self.ports.progress,
+                wait=edge.wait,
+                dry_run=self.switches.dry_run,
+                everything=everything,
+            )
+            for edge in self.ports.edges
+            if edge.store is store
         )
 
     def verify(self, planned: Plan | None = None, manifest: Manifest | None = None) -> tuple[Coverage, ...]:

@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from mirror.cdn.paths import base_of
 from mirror.coverage import parse_policy
 from mirror.errors import MirrorError
 from mirror.model import HOLES, Reason, Scope, Word
@@ -26,6 +27,7 @@ CONFIG = "config.env"
 _MINOR = re.compile(r"[1-9][0-9]?\.(0|[1-9][0-9]?)", re.ASCII)
 _ENDPOINT = re.compile(r"https?://[^\s/@?#]+[^\s@?#]*", re.ASCII)
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
+_DISTRIBUTION = re.compile(r"[A-Z0-9]{1,64}", re.ASCII)
 _ENCODING = "utf-8-sig"
 """UTF-8; editors of one system put a byte order mark in front."""
 
@@ -75,6 +77,20 @@ def _account(owner: str) -> str:
     if owner and not _ACCOUNT.fullmatch(owner):
         raise ValueError(f"{owner!r} is no account: twelve digits, such as 111122223333")
     return owner
+
+
+def _distribution(identity: str) -> str:
+    if identity and not _DISTRIBUTION.fullmatch(identity):
+        raise ValueError(f"{identity!r} is no id of a distribution, such as EDFDVBD6EXAMPLE")
+    return identity
+
+
+def _domain(domain: str) -> str:
+    try:
+        base_of(domain.rpartition("://")[2].partition("/")[2])
+    except MirrorError as error:
+        raise ValueError(str(error)) from error
+    return domain
 
 
 Names = Annotated[tuple[str, ...], NoDecode, _split(",")]
@@ -128,6 +144,12 @@ class Settings(BaseSettings):
     jobs: int = Field(default=16, ge=1, le=256)
     """Index pages asked for at once."""
     offline: bool = False
+    cloudfront_distribution_id: Annotated[str, AfterValidator(_distribution)] = ""
+    """Empty: no CDN is told of changes."""
+    cloudfront_domain: Annotated[str, AfterValidator(_domain)] = ""
+    """The name under which the distribution is reached, with the path of the mirror when it is not at the root."""
+    invalidation_wait: float = Field(default=300, ge=0, le=86400, allow_inf_nan=False)
+    """Seconds; 0 does not wait."""
     fail_on: Names = tuple(sorted(HOLES))
     """Coverage reasons that make `verify` end with exit code 1."""
 

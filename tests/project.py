@@ -43,8 +43,10 @@ class Project:
         """The command line of `mirror`; every flag that depends on the machine is given."""
         known: dict[str, Sequence[str]] = {
             "--project": ("refresh", "setup", "export", "plan", "verify"),
-            "--work-dir": ("refresh", "setup", "plan", "download", "consolidate", "index", "sync", "verify"),
-            "--destination": ("refresh", "setup", "sync", "verify"),
+            "--work-dir": (
+                *("refresh", "setup", "plan", "download", "consolidate", "index", "sync", "invalidate", "verify"),
+            ),
+            "--destination": ("refresh", "setup", "sync", "invalidate", "verify"),
             "--index-url": ("refresh", "setup", "plan", "download"),
         }
         values = {

@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("refresh", "setup", "export", "plan", "download", "consolidate", "index", "sync", "verify", "serve")
+COMMANDS = (
+    *("refresh", "setup", "export", "plan", "download", "consolidate", "index"),
+    *("sync", "invalidate", "verify", "serve"),
+)
 
 
 def help_of(*command: str) -> str:

@@ -75,6 +75,13 @@ SAMPLES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
     ),
     "jobs": (("2", 2), ("3", 3), (4, 4)),
     "offline": (("true", True), ("0", False), (True, True)),
+    "cloudfront_distribution_id": (("EONE", "EONE"), ("ETWO", "ETWO"), ("ETHREE", "ETHREE")),
+    "cloudfront_domain": (
+        ("one.example", "one.example"),
+        ("two.example/pypi", "two.example/pypi"),
+        ("three.example", "three.example"),
+    ),
+    "invalidation_wait": (("60", 60.0), ("0", 0.0), (1.5, 1.5)),
     "fail_on": (("none", ("none",)), ("no-wheel", ("no-wheel",)), ("direct", ("direct",))),
 }
 
@@ -195,6 +202,12 @@ BAD = {
     "endpoint": ("ENDPOINT_URL", "s3.example"),
     "endpoint-with-a-password": ("ENDPOINT_URL", "https://me:secret@s3.example"),
     "owner": ("BUCKET_OWNER", "1111-2222-3333"),
+    "distribution": ("CLOUDFRONT_DISTRIBUTION_ID", "../E"),
+    "distribution-arn": ("CLOUDFRONT_DISTRIBUTION_ID", "arn:aws:cloudfront::111122223333:distribution/E"),
+    "domain-with-a-tilde": ("CLOUDFRONT_DOMAIN", "cdn.example/~team"),
+    "wait-negative": ("INVALIDATION_WAIT", "-1"),
+    "wait-forever": ("INVALIDATION_WAIT", "inf"),
+    "wait-word": ("INVALIDATION_WAIT", "long"),
     "fail-on": ("FAIL_ON", "no-wheel,bad-weather"),
     "fail-on-covered": ("FAIL_ON", "covered"),
 }

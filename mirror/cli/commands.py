@@ -17,6 +17,7 @@ from mirror.cli.options import (
     CONFIG,
     DESTINATION,
     DRY_RUN,
+    EVERYTHING,
     FETCH,
     JSON,
     LOCKS,
@@ -86,7 +87,7 @@ def command(*groups: options.Group[Any]) -> Callable[[Callable[[Session], int]],
 
 @command(LOCKS, SELECTION, PAGES, UPSTREAM, FETCH, WORK, DESTINATION, PUBLISH, REHASH, VERIFY, DRY_RUN, JSON)
 def refresh(session: Session) -> int:
-    """Run every phase: export, plan, download, consolidate, index, sync, verify.
+    """Run every phase: export, plan, download, consolidate, index, sync, invalidate, verify.
 
     Example: mirror refresh --python 3.11,3.12 --destination /srv/mirror
     """
@@ -174,6 +175,18 @@ def sync(session: Session) -> int:
     """
     with session.workspace.claimed():
         session.pipeline.sync()
+    return 0
+
+
+@command(WORK, DESTINATION, EVERYTHING, DRY_RUN)
+def invalidate(session: Session) -> int:
+    """Make CloudFront forget the pages that changed, and wait until it has; nothing that is current is asked for.
+
+    Example: mirror invalidate --dry-run
+    """
+    session.require_cdn()
+    with session.workspace.claimed():
+        session.pipeline.invalidate(everything=session.flags["everything"])
     return 0
 
 

@@ -67,6 +67,9 @@ PUBLISH: Group[Any] = (
     click.option("--allow-shrink", is_flag=True, help="Publish even if many files would no longer be listed."),
     click.option("--check-remote", is_flag=True, help="List the destination and repair what is missing there."),
 )
+EVERYTHING: Group[Any] = (
+    click.option("--all", "everything", is_flag=True, help="Invalidate every page, whatever is known of the CDN."),
+)
 DRY_RUN: Group[Any] = (click.option("--dry-run", "-n", is_flag=True, help="Show what would be done, and do nothing."),)
 REHASH: Group[Any] = (
     click.option("--rehash", is_flag=True, help="Read every byte again, whatever is known to be unchanged."),

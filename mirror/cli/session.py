@@ -24,7 +24,7 @@ from mirror.files import DigestCache
 from mirror.lease import Owner
 from mirror.locks.formats import read as read_lock
 from mirror.model import Level, Notice
-from mirror.pipeline import Choice, Pipeline, Ports, Switches
+from mirror.pipeline import Choice, Edge, Pipeline, Ports, Switches
 from mirror.pool import Pool
 from mirror.settings import DownloaderName
 from mirror.state import State
@@ -104,6 +104,14 @@ class Session:
         self.console.notices(tuple(chain.from_iterable(lock.notices for lock in read)))
         return tuple(read)
 
+    def require_cdn(self) -> None:
+        """Raise `MirrorError` when no CDN is configured."""
+        if not self.settings.cloudfront_distribution_id:
+            raise MirrorError(
+                "there is no CDN to tell: CLOUDFRONT_DISTRIBUTION_ID is not set",
+                hint="write the distribution's id into config.env; a destination without a CDN needs no invalidation",
+            )
+
     @cached_property
     def pipeline(self) -> Pipeline:
         """The pipeline with its ports. Locks are only read for the phases that look at them."""
@@ -111,6 +119,7 @@ class Session:
         digests = DigestCache(self.workspace.state / "digests.json")
         configuration = self.configuration
         direct = DirectDownloader(configuration, digests)
+        stores = tuple(self._store(destination, digests) for destination in chosen.destination)
         ports = Ports(
             upstream=HttpUpstream(
                 configuration=configuration,
@@ -121,8 +130,9 @@ class Session:
             wheels=PipDownloader(configuration, digests, direct=direct),
             sdists=direct,
             pool=Pool(self.workspace.packages, digests),
-            stores=tuple(self._store(destination, digests) for destination in chosen.destination),
+            stores=stores,
             progress=self.console,
+            edges=_edges(chosen, stores),
         )
         return Pipeline(
             read_locks=lambda: self.locks,
@@ -167,6 +177,23 @@ class Session:
 def _meant(key: str) -> str:
     known = [name.upper() for name in settings.Settings.model_fields]
     return "".join(f"; did you mean {name}?" for name in difflib.get_close_matches(key.upper(), known, n=1))
+
+
+def _edges(chosen: Settings, stores: tuple[Store, ...]) -> tuple[Edge, ...]:
+    """Put the configured distribution in front of the first bucket, or of the first destination if there is none."""
+    if not chosen.cloudfront_distribution_id:
+        return ()
+    # boto3 is slow to import, and most runs have no CDN.
+    from mirror.cdn.cloudfront import CloudFront  # noqa: PLC0415
+
+    buckets = (place for place, destination in enumerate(chosen.destination) if destination.startswith("s3://"))
+    cdn = CloudFront.open(
+        chosen.cloudfront_distribution_id,
+        domain=chosen.cloudfront_domain,
+        profile=chosen.aws_profile,
+        region=chosen.aws_region,
+    )
+    return (Edge(store=stores[next(buckets, 0)], cdn=cdn, wait=chosen.invalidation_wait),)
 
 
 def _folder(destination: str) -> Path:
