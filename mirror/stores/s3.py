@@ -52,8 +52,8 @@ _CACHE_TAG = "cache-tag"
 """The metadata by which CloudFront knows what a tag stands for (cloud 1.3)."""
 
 _ALTERED = frozenset({"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"})
-_NO_BATCHES = frozenset({400, 405, 411, 501})
-"""What stores answer that cannot remove in batches."""
+_NO_BATCHES = frozenset({400, 403, 405, 411, 501})
+"""What stores answer that cannot remove in batches, or that judge a batch more strictly than what is in it (RGW)."""
 _NO_CONDITION = frozenset({400, 501})
 """What stores answer that cannot remove on a condition."""
 
