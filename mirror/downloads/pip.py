@@ -456,6 +456,6 @@ def _bytes_below(folder: Path) -> int:
 
 def _disk_error(words: str) -> MirrorError:
     return MirrorError(
-        f"cannot write downloads: {redact(words)}",
+        f"cannot write downloads: {redact(words).rpartition('] ')[2]}",
         hint="free some space or choose another --work-dir; what is complete is kept, run again to go on",
     )

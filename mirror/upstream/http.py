@@ -110,7 +110,7 @@ class HttpUpstream:
             if want.index:
                 self._configuration.credentials.learn(want.index, want.name)
         asking = tuple(_merged(wants).values())
-        with progress.task("Reading indexes", items=len(asking)) as task:
+        with progress.task("Reading indexes", items=len(asking), unit="pages") as task:
             offers = self._read_all(asking, task)
         self._records.save(self._now())
         if self._offline:
