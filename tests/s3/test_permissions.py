@@ -11,6 +11,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from mirror.errors import RemoteError
+from mirror.infra.policy import PUBLISHED, REMOVED, VERSION, publisher
 from mirror.layout import LEASE, POINTER
 from mirror.phases.verify import verify
 from mirror.progress import Silence
@@ -25,27 +26,13 @@ if TYPE_CHECKING:
 
     from tests.s3.conftest import Bucket
 
-PUBLISHED = ("index.html", "simple/*", "packages/*", ".mirror/*")
-REPLACED = ("simple/*", ".mirror/lock.json", ".mirror/probe/*")
-"""What a publisher may remove; artifacts only vanish by `prune`, which has a role of its own."""
-
 
 def policy(bucket: str) -> dict[str, Any]:
-    """The policy of the README, for a second user of this gateway."""
+    """What the infrastructure allows a publisher, for a second user of this gateway."""
     arn = f"arn:aws:s3:::{bucket}"
     user = {"AWS": ["arn:aws:iam:::user/deploy"]}
-
-    def allow(actions: list[str], *resources: str) -> dict[str, Any]:
-        return {"Effect": "Allow", "Principal": user, "Action": actions, "Resource": list(resources)}
-
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            allow(["s3:ListBucket"], arn),
-            allow(["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"], *(f"{arn}/{key}" for key in PUBLISHED)),
-            allow(["s3:DeleteObject"], *(f"{arn}/{key}" for key in REPLACED)),
-        ],
-    }
+    statements = publisher(arn, [f"{arn}/{key}" for key in (*PUBLISHED, *REMOVED)])
+    return {"Version": VERSION, "Statement": [{**statement, "Principal": user} for statement in statements]}
 
 
 @pytest.fixture
@@ -130,7 +117,12 @@ def test_a_permission_that_is_missing_is_named(action: str, verb: str, bucket: B
     lacking = policy(bucket.name)
     arn = f"arn:aws:s3:::{bucket.name}"
     lacking["Statement"].append(
-        {**lacking["Statement"][0], "Effect": "Deny", "Action": [action], "Resource": [arn, f"{arn}/*"]}
+        {
+            "Effect": "Deny",
+            "Principal": lacking["Statement"][0]["Principal"],
+            "Action": [action],
+            "Resource": [arn, f"{arn}/*"],
+        }
     )
     bucket.admin.put_bucket_policy(Bucket=bucket.name, Policy=json.dumps(lacking))
     bucket.admin.put_object(Bucket=bucket.name, Key=WHEEL, Body=b"kept")
