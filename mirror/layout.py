@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote
 
+from mirror.model import Word
+
 FRONT_PAGE = "index.html"
 SIMPLE = "simple/"
 PACKAGES = "packages/"
@@ -40,6 +42,19 @@ class Headers:
     cache_control: str
     cache_tag: str = ""
     """What a store that sends headers of its own choice names in `x-amz-meta-cache-tag`; empty for none."""
+
+
+class SlashKeys(Word):
+    """Whether the HTML pages of `simple/` are stored once more under keys that end in a slash."""
+
+    AUTO = "auto"
+    """Wherever the store can hold such keys: a bucket that is served as it is then works with every installer."""
+    ALWAYS = "always"
+    NEVER = "never"
+
+    def wanted(self, *, possible: bool) -> bool:
+        """Whether a store gets them; `possible` says whether it can hold them."""
+        return self is SlashKeys.ALWAYS or (self is SlashKeys.AUTO and possible)
 
 
 def headers(key: str) -> Headers:

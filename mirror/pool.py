@@ -15,6 +15,7 @@ from mirror.errors import IntegrityError, MirrorError
 from mirror.filenames import is_artifact
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from mirror.files import DigestCache
@@ -62,6 +63,30 @@ class Pool:
                     hint="delete it, and it is downloaded anew; if that happens again, look at the disk",
                 ) from error
         return None
+
+    def surplus(self, wanted: Collection[str], before: float) -> tuple[Path, ...]:
+        """The files whose names are not wanted and that were downloaded before a moment (seconds since the epoch)."""
+        return tuple(
+            path
+            for name, paths in self._places.items()
+            if name not in wanted
+            for path in paths
+            if path.is_file() and path.stat().st_mtime <= before
+        )
+
+    def discard(self, paths: Collection[Path]) -> None:
+        """Delete files of the pool. Raise `MirrorError` when the disk refuses."""
+        for path in paths:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise MirrorError(
+                    f"cannot delete {path}: {error.strerror or error}", hint="make that folder writable and run again"
+                ) from error
+            self._places[path.name].remove(path)
+        for name in {path.name for path in paths}:
+            if not self._places[name]:
+                del self._places[name]
 
     def admit(self, path: Path, file: PlannedFile) -> Path:
         """Check a downloaded file's bytes against the lock's digest and move it to its home.

@@ -21,8 +21,11 @@ from urllib.parse import unquote
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from mirror.files import DigestCache
+from mirror.layout import POINTER
 from mirror.lease import Owner
 from mirror.model import Artifact, Manifest
+from mirror.phases.prune import Retention, prune
+from mirror.phases.rollback import rollback
 from mirror.phases.sync import sync
 from mirror.progress import Silence
 from mirror.simple import html
@@ -32,7 +35,20 @@ from mirror.stores.local import LocalStore
 CHANGES = {"os.rename", "os.link", "os.mkdir", "os.rmdir", "os.remove", "os.chmod", "os.truncate"}
 
 
-def publish(root: Path, job: list[Any], jobs: int) -> None:
+def act(root: Path, job: list[Any], jobs: int) -> None:
+    """Publish `[pages, artifacts, manifest]`, or do what `["rollback", id]` or `["prune", ""]` says."""
+    store = LocalStore(root, DigestCache())
+    if job[0] == "rollback":
+        rollback(store, Silence(), release=job[1], owner=Owner.here(), jobs=jobs)
+    elif job[0] == "prune":
+        prune(store, Silence(), Retention(keep=1, grace=0, allow_shrink=True), owner=Owner.here(), jobs=jobs)
+    else:
+        publish(store, job, jobs)
+    del store
+    gc.collect()
+
+
+def publish(store: LocalStore, job: list[Any], jobs: int) -> None:
     pages, artifacts, manifest = job
     sync(
         Manifest(
@@ -40,22 +56,21 @@ def publish(root: Path, job: list[Any], jobs: int) -> None:
         ),
         Path(pages),
         Path(artifacts),
-        LocalStore(root, DigestCache()),
+        store,
         Silence(),
         owner=Owner.here(),
         allow_shrink=True,
         jobs=jobs,
     )
-    gc.collect()
 
 
-def in_child(act: Any) -> int:
-    """Act in a process of its own; return its exit status, negative for a signal."""
+def in_child(run: Any) -> int:
+    """Run in a process of its own; return its exit status, negative for a signal."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     try:
-        act()
+        run()
     except BaseException as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         os._exit(1)
@@ -119,6 +134,11 @@ def tree(root: Path) -> dict[str, bytes]:
     }
 
 
+def release(files: dict[str, bytes]) -> bytes:
+    found: str = json.loads(files[POINTER])["release"]
+    return found.encode()
+
+
 def kill(directory: Path, jobs: int) -> None:
     before, killed, wanted = (
         json.loads((directory / f"{name}.json").read_text()) for name in ("before", "killed", "wanted")
@@ -126,10 +146,12 @@ def kill(directory: Path, jobs: int) -> None:
     start, undisturbed, root = directory / "start", directory / "undisturbed", directory / "killed"
     start.mkdir()
     for job in before:
-        assert in_child(lambda job=job: publish(start, job, jobs)) == 0
+        assert in_child(lambda job=job: act(start, job, jobs)) == 0
     shutil.copytree(start, undisturbed)
-    assert in_child(lambda: publish(undisturbed, wanted[0], jobs)) == 0
+    assert in_child(lambda: act(undisturbed, wanted[0], jobs)) == 0
     expected = tree(undisturbed)
+    if wanted[0][0] == "prune":
+        expected[POINTER] = release(expected)
     number = 0
     while True:
         number += 1
@@ -138,7 +160,7 @@ def kill(directory: Path, jobs: int) -> None:
 
         def doomed(number: int = number) -> None:
             killed_at(number, root)
-            publish(root, killed[0], jobs)
+            act(root, killed[0], jobs)
 
         status = in_child(doomed)
         if status == 0:
@@ -149,13 +171,17 @@ def kill(directory: Path, jobs: int) -> None:
 
             def doomed_again(number: int = number) -> None:
                 killed_at(number, root)
-                publish(root, wanted[0], jobs)
+                act(root, wanted[0], jobs)
 
             assert in_child(doomed_again) in (0, -signal.SIGKILL)
             look(root)
-        assert in_child(lambda: publish(root, wanted[0], jobs)) == 0, f"after a kill at change {number}"
+        assert in_child(lambda: act(root, wanted[0], jobs)) == 0, f"after a kill at change {number}"
         look(root)
-        compare(tree(root), expected, number, detour=killed != wanted)
+        found = tree(root)
+        if wanted[0][0] == "prune":
+            # The pointer says how often one began; what it points to is compared.
+            found[POINTER] = release(found)
+        compare(found, expected, number, detour=killed != wanted)
     print(json.dumps({"killed": number - 1}))
 
 

@@ -37,9 +37,12 @@ from mirror.release import Kind, current, kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from mirror.history import History, Kept
     from mirror.lease import Held, Owner
+    from mirror.model import Plan
+    from mirror.pool import Pool
     from mirror.progress import Progress
     from mirror.release import Current
     from mirror.stores.base import Store, StoredObject
@@ -99,11 +102,11 @@ def prune(
     store does not answer.
     """
     pruning = _Pruning(store=store, progress=progress, retention=retention, jobs=jobs, clock=clock)
-    pruning.refuse_unfinished()
+    interrupted = pruning.interrupted()
     plan = pruning.plan()
-    if plan.deletes and not dry_run:
+    if (plan.deletes or interrupted) and not dry_run:
         with holding(store, owner, progress) as lease:
-            pruning.refuse_unfinished()
+            pruning.interrupted()
             # Only what is seen under the lease is acted upon.
             plan = pruning.plan()
             if plan.deletes and plan.history:
@@ -111,6 +114,29 @@ def prune(
     result = plan.result()
     progress.say(f"{store.name}: {_sentence(result, dry_run=dry_run)}")
     return result
+
+
+def prune_pool(
+    planned: Plan,
+    pool: Pool,
+    progress: Progress,
+    *,
+    grace: float = 7 * DAY,
+    dry_run: bool = False,
+    clock: Callable[[], float] = time.time,
+) -> tuple[Path, ...]:
+    """Delete the downloads that the plan does not want and that are older than `grace` seconds; return their paths.
+
+    Nothing is lost for good: a file that a later lock pins again is downloaded again. Raise `MirrorError` when the disk
+    refuses.
+    """
+    paths = pool.surplus({file.filename for file in planned.files}, clock() - grace)
+    size = sum(path.stat().st_size for path in paths)
+    if not dry_run:
+        pool.discard(paths)
+    verb = "would delete" if dry_run else "deleted"
+    progress.say(f"{pool.root}: {verb} {len(paths):,} downloads of {size / 1e6:,.1f} MB that are not wanted any more")
+    return paths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,14 +166,15 @@ class _Pruning:
     jobs: int
     clock: Callable[[], float]
 
-    def refuse_unfinished(self) -> None:
-        """Raise `ConflictError` when pages may be there that no release records."""
+    def interrupted(self) -> bool:
+        """Whether a lease is there. Raise `ConflictError` when pages may be there, too, that no release records."""
         lease = leftover(self.store)
         if lease and any((kind(key) or Kind.STATE).page for key in lease[0].unsettled):
             raise ConflictError(
                 f"{self.store.name}: a publish is not finished, so it is not known what its pages list",
                 hint="wait for it, or run mirror sync, which brings an interrupted one to its end; then prune again",
             )
+        return lease is not None
 
     def plan(self) -> _Plan:
         """Decide what goes. Raise `MirrorError` when that is too much."""

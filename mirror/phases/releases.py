@@ -32,6 +32,13 @@ class ReleaseEntry:
     locks: tuple[str, ...]
     """Digest of each lock that it stands for."""
 
+    @property
+    def row(self) -> tuple[str, ...]:
+        """What people want to see of it; a lock by the beginning of its digest."""
+        locks = ", ".join(lock.partition(":")[2][:12] for lock in self.locks)
+        current = "current" if self.current else ""
+        return self.id, self.published, str(self.artifacts), str(self.pages), f"{self.size:,}", locks, current
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseList:

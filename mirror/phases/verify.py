@@ -12,6 +12,7 @@ altered           an object does not have the bytes that the release records or 
 unknown-page      a page that the release does not record
 unreadable-page   a page that breaks the standard
 forms-disagree    the HTML and the JSON of a page do not say the same
+twin-disagrees    a page under its key that ends in a slash is not the page that it should be
 wrong-link        a page links a file somewhere else than to its place
 list-disagrees    a project list does not name exactly the projects that have pages
 page-disagrees    a page does not say of its files what the manifest says
@@ -35,6 +36,7 @@ from mirror.coverage import Coverage, Finding
 from mirror.errors import IntegrityError
 from mirror.layout import (
     FRONT_PAGE,
+    HTML,
     PACKAGES,
     POINTER,
     SIMPLE,
@@ -98,7 +100,9 @@ def verify(
         reading.check_manifest(pages)
     reading.check_files(advertised, files)
     if release:
-        reading.check_release(release, {**files, **reading.fingerprints(reading.page_sizes(listed), "pages")})
+        stored = reading.fingerprints(reading.page_sizes(listed), "pages")
+        reading.check_twins(stored)
+        reading.check_release(release, {**files, **stored})
 
     published = Published(
         pages={name: _by_filename(forms) for name, forms in pages.items()},
@@ -262,6 +266,12 @@ class _Reading:
                     self._find("missing", key, "the manifest has files for it")
                 elif form and _said(form) != _said(wanted):
                     self._find("page-disagrees", key, f"the manifest does not say the same{_odd(wanted, form)}")
+
+    def check_twins(self, pages: Mapping[str, Fingerprint]) -> None:
+        """A page that is stored under a key that ends in a slash, too, has the same bytes there."""
+        for key, found in pages.items():
+            if key.endswith("/") and pages.get(key + HTML) != found:
+                self._find("twin-disagrees", key, f"it is not the same as {key}{HTML}")
 
     def check_release(self, release: Release, present: Mapping[str, Fingerprint]) -> None:
         """What is stored is what the release records."""
