@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mirror.coverage import Coverage, Expectation
 from mirror.errors import MirrorError
+from mirror.layout import SlashKeys
 from mirror.model import HOLES, Level, Manifest, Notice, Plan, Reason
 from mirror.phases.consolidate import consolidate
 from mirror.phases.download import download
@@ -19,6 +20,9 @@ from mirror.phases.export import export
 from mirror.phases.index import index
 from mirror.phases.invalidate import invalidate
 from mirror.phases.plan import plan
+from mirror.phases.prune import prune, prune_pool
+from mirror.phases.releases import releases
+from mirror.phases.rollback import rollback
 from mirror.phases.sync import sync
 from mirror.phases.verify import verify
 from mirror.selection import SdistPolicy, environments, select
@@ -36,9 +40,11 @@ if TYPE_CHECKING:
     from mirror.phases.export import ExportResult
     from mirror.phases.index import IndexResult
     from mirror.phases.invalidate import InvalidateResult
-    from mirror.phases.sync import SyncResult
+    from mirror.phases.prune import PruneResult, Retention
+    from mirror.phases.releases import ReleaseList
     from mirror.pool import Pool
     from mirror.progress import Progress
+    from mirror.publication import SyncResult
     from mirror.selection import Selection
     from mirror.state import State
     from mirror.stores.base import Store
@@ -61,6 +67,7 @@ class Choice:
     sdists: SdistPolicy
     wheels_directly: bool = False
     """Fetch wheels by plain HTTP instead of by pip."""
+    slash_keys: SlashKeys = SlashKeys.AUTO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +209,39 @@ class Pipeline:
 
         self._everywhere(one)
 
+    def releases(self) -> tuple[ReleaseList, ...]:
+        """List what every destination has kept of what was published there."""
+        return self._everywhere(lambda store: releases(store, self.ports.progress))
+
+    def rollback(self, release: str, moment: float | None = None) -> tuple[SyncResult, ...]:
+        """Publish a kept release once more, by its id or by the moment at which it was current, and invalidate."""
+
+        def one(store: Store) -> SyncResult:
+            result = rollback(
+                store,
+                self.ports.progress,
+                release=release,
+                moment=moment,
+                owner=self.owner,
+                dry_run=self.switches.dry_run,
+            )
+            if not self.switches.dry_run:
+                self._invalidate(store, (*result.puts, *result.deletes))
+            return result
+
+        return self._everywhere(one)
+
+    def prune(self, retention: Retention, *, pool: bool = False) -> tuple[PruneResult, ...]:
+        """Remove from every destination what no kept release needs; with `pool` old downloads here, too."""
+        dry_run = self.switches.dry_run
+        results = self._everywhere(
+            lambda store: prune(store, self.ports.progress, retention, owner=self.owner, dry_run=dry_run)
+        )
+        if pool:
+            planned = self.state.require(Plan, "plan")
+            prune_pool(planned, self.ports.pool, self.ports.progress, grace=retention.grace, dry_run=dry_run)
+        return results
+
     def _everywhere(self, act: Callable[[Store], _Answer]) -> tuple[_Answer, ...]:
         results: list[_Answer] = []
         errors: list[MirrorError] = []
@@ -232,6 +272,7 @@ class Pipeline:
             dry_run=self.switches.dry_run,
             allow_shrink=self.switches.allow_shrink,
             check_remote=self.switches.check_remote,
+            slash_keys=self.choice.slash_keys.wanted(possible=store.slash_keys),
         )
 
     def _invalidate(

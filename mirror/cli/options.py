@@ -70,6 +70,20 @@ PUBLISH: Group[Any] = (
 EVERYTHING: Group[Any] = (
     click.option("--all", "everything", is_flag=True, help="Invalidate every page, whatever is known of the CDN."),
 )
+RELEASE: Group[Any] = (
+    click.argument("release", default=""),
+    click.option("--to", "moment", metavar="TIME", help="Instead of an id: the release that was current then."),
+)
+RETENTION: Group[Any] = (
+    click.option("--keep", type=click.IntRange(1), default=10, show_default=True, help="Newest releases that stay."),
+    click.option(
+        "--grace", type=click.FloatRange(0), default=7, show_default=True, metavar="DAYS",
+        help="Days that something stays after a release dropped it.",
+    ),
+    click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="Most objects to remove."),
+    click.option("--allow-shrink", is_flag=True, help="Remove even a large share of the artifacts."),
+    click.option("--pool", is_flag=True, help="Delete old downloads in packages/ that the last plan does not want."),
+)  # fmt: skip
 DRY_RUN: Group[Any] = (click.option("--dry-run", "-n", is_flag=True, help="Show what would be done, and do nothing."),)
 REHASH: Group[Any] = (
     click.option("--rehash", is_flag=True, help="Read every byte again, whatever is known to be unchanged."),
