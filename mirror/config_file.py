@@ -60,11 +60,11 @@ def updated(text: str, values: Mapping[str, str]) -> str:
     newline = "\r\n" if "\r\n" in text else "\n"
     left, parts = dict(values), []
     for binding in parse_stream(io.StringIO(text.removeprefix(mark), newline="")):
-        original = binding.original.string
-        if binding.key in values:
-            left.pop(binding.key, None)
-            if binding.value != values[binding.key]:
-                original = _replaced(original, values[binding.key])
+        original, key = binding.original.string, binding.key
+        if key is not None and key in values:
+            left.pop(key, None)
+            if binding.value != values[key]:
+                original = _replaced(original, values[key])
         parts.append(original)
     body = "".join(parts)
     if left and body and not body.endswith(("\n", "\r")):

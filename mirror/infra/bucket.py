@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mirror.errors import MirrorError, RemoteError
 from mirror.infra.aws import Refused, translated
@@ -131,7 +131,7 @@ class Bucket:
             for entry in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
                 yield {"Key": entry["Key"], "VersionId": entry["VersionId"]}
 
-    def _pages(self) -> Iterator[dict[str, list[dict[str, str]]]]:
+    def _pages(self) -> Iterator[dict[str, Any]]:
         marker: dict[str, str] = {}
         while True:
             with translated(f"bucket {self.name}", "s3:ListBucketVersions"):
@@ -162,5 +162,3 @@ class Bucket:
 def _note(key: str, strangers: set[str]) -> None:
     if key != FRONT_PAGE and not key.startswith((SIMPLE, PACKAGES, STATE)):
         strangers.add(key)
-
-

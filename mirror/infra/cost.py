@@ -96,9 +96,11 @@ def load_prices(path: Path | None = None) -> Prices:
         return prices
     try:
         given = json.loads(path.read_text("utf-8"))
-        unknown = sorted(set(given) - set(prices))
+        if not isinstance(given, dict):
+            raise TypeError("it is no object")
     except (OSError, ValueError, TypeError) as error:
         raise MirrorError(f"{path}: {error}", hint="write a JSON object with prices in it") from error
+    unknown = sorted(set(given) - set(prices))
     wrong = [key for key in given if key in prices and not _alike(given[key], prices[key])]
     if unknown or wrong:
         names = ", ".join(unknown or wrong)

@@ -1,7 +1,8 @@
 """Access keys of the publishing user, changed without a moment in which none works.
 
-The order is: make the new key, prove it, store it, put the old one out of use, delete it. What has been reached is kept in a small file without any secret, so that a rotation that was interrupted is
-taken up by the next run: a key whose secret was lost on the way is deleted, a stored one is gone on with.
+The order is: make the new key, prove it, store it, put the old one out of use, delete it. What has been reached is
+kept in a small file without any secret, so that a rotation that was interrupted is taken up by the next run: a key
+whose secret was lost on the way is deleted, a stored one is gone on with.
 """
 
 from __future__ import annotations

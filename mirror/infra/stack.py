@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _CAPABILITIES = ["CAPABILITY_NAMED_IAM"]
 _NOTHING = ("didn't contain changes", "no updates are to be performed")
 """How CloudFormation words a change set that failed because there is nothing to change."""
+_SOON = 0.5
+"""Seconds between two looks at a change set: it takes a few at most."""
 _UNBORN = frozenset({"REVIEW_IN_PROGRESS"})
 _STILLBORN = frozenset({"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED"})
 """A stack whose creation failed: it holds nothing, and can only be deleted."""
@@ -191,7 +193,7 @@ class Stack:
                 described: dict[str, Any] = self.client.describe_change_set(ChangeSetName=arn)
             if described["Status"] not in ("CREATE_PENDING", "CREATE_IN_PROGRESS"):
                 return described
-            self._wait(deadline, "the change set is not ready")
+            self._wait(deadline, "the change set is not ready", _SOON)
 
     def _changes(self, described: dict[str, Any]) -> Iterator[Change]:
         while True:
@@ -312,13 +314,13 @@ class Stack:
                 return found[::-1]
             token = {"NextToken": page["NextToken"]}
 
-    def _wait(self, deadline: float, what: str) -> None:
+    def _wait(self, deadline: float, what: str, pause: float | None = None) -> None:
         if time.monotonic() > deadline:
             raise ConflictError(
                 f"stack {self.name}: after {self.patience:,.0f} s {what}",
                 hint="it goes on by itself; look with `mirror infra status`, and run again then",
             )
-        self.sleep(self.pause)
+        self.sleep(self.pause if pause is None else min(pause, self.pause))
 
 
 def _change(stated: dict[str, Any]) -> Change:

@@ -348,7 +348,9 @@ def _outputs(blueprint: Blueprint) -> dict[str, Any]:
         host = {"Fn::GetAtt": ["Distribution", "DomainName"]}
         values["DistributionId"] = _ref("Distribution")
         values["DistributionDomain"] = host
-        values["BaseUrl"] = f"https://{blueprint.domain}/" if blueprint.domain else _sub("https://${Distribution.DomainName}/")
+        values["BaseUrl"] = (
+            f"https://{blueprint.domain}/" if blueprint.domain else _sub("https://${Distribution.DomainName}/")
+        )
     else:
         values["BaseUrl"] = _sub("https://${Bucket.RegionalDomainName}/")
     if blueprint.publisher.identity is Identity.USER:
