@@ -71,8 +71,8 @@ REDIRECTS = {
     "/simple/foo/index.html": "/simple/foo/",
 }
 MISSING = (
-    values = [{"value": "text/html;q=0.1"}, {"value": JSON_V1}]
-    "", "simple/foo/", "//", "/.mirror/current.json", "/.mirror/", "/%2Emirror/current.json", "/robots.txt", "/favicon.ico",
+    "", "simple/foo/", "//", "/.mirror/current.json", "/.mirror/", "/%2Emirror/current.json", "/robots.txt",
+    "/favicon.ico",
     "/simple//", "/simple/foo//", "/simple/foo/other.html", "/simple/foo/bar/", "/simple/-foo/", "/simple/../.mirror/",
     "/simple/..", "/simple/%2e%2e/", "/packages", "/packages/", "/packages/a/b", "/packages/../.mirror/current.json",
     "/packages/..%2F.mirror%2Fcurrent.json", "/packages/a..b", "/packages/.hidden", "/packages/a%00b", "/packages/a b",
