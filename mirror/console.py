@@ -116,6 +116,15 @@ class Console:
         if not self._quiet:
             _print(self._err, _line(text))
 
+    def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table to stdout, its text taken literally."""
+        table = Table(header_style="bold", box=None, pad_edge=False)
+        for heading in headings:
+            table.add_column(Text(heading), overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(_line(cell)) for cell in row))
+        self._out.print(table)
+
     def notice(self, notice: Notice) -> None:
         """Show a notice once, however often it is given; notes stay silent when `quiet`."""
         key = (notice.code, str(notice))

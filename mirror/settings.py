@@ -19,6 +19,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from mirror.cdn.paths import base_of
 from mirror.coverage import parse_policy
 from mirror.errors import MirrorError
+from mirror.infra.blueprint import PRICE_CLASSES, Identity, Mode
+from mirror.infra.edge import Reader
 from mirror.model import HOLES, Reason, Scope, Word
 from mirror.selection import SdistPolicy
 from mirror.targets import DEFAULT_TARGETS, NOARCH, TARGETS, Baseline, Target
@@ -93,7 +95,24 @@ def _domain(domain: str) -> str:
     return domain
 
 
+def _mode(mode: str) -> str:
+    if mode and mode not in set(Mode):
+        raise ValueError(f"{mode!r} is no mode; known are {', '.join(Mode)}")
+    return mode
+
+
+def _price_class(name: str) -> str:
+    if name not in PRICE_CLASSES:
+        raise ValueError(f"{name!r} is none; known are {', '.join(PRICE_CLASSES)}")
+    return name
+
+
+def _readers(texts: tuple[str | Reader, ...]) -> tuple[Reader, ...]:
+    return tuple(text if isinstance(text, Reader) else Reader.parse(text) for text in texts)
+
+
 Names = Annotated[tuple[str, ...], NoDecode, _split(",")]
+Readers = Annotated[tuple[Reader, ...], NoDecode, BeforeValidator(_readers), _split(",")]
 Paths = Annotated[tuple[Path, ...], NoDecode, _split(os.pathsep)]
 TargetNames = Annotated[tuple[str, ...], NoDecode, _split(","), AfterValidator(_known_targets)]
 Minors = Annotated[tuple[str, ...], NoDecode, _split(","), AfterValidator(_minors)]
@@ -150,6 +169,27 @@ class Settings(BaseSettings):
     """The name under which the distribution is reached, with the path of the mirror when it is not at the root."""
     invalidation_wait: float = Field(default=300, ge=0, le=86400, allow_inf_nan=False)
     """Seconds; 0 does not wait."""
+    base_url: Annotated[str, AfterValidator(_address)] = ""
+    """Where installers find the mirror; empty: not known."""
+    infra_mode: Annotated[str, AfterValidator(_mode)] = ""
+    """A `Mode`; empty: `setup` makes no infrastructure."""
+    stack_name: str = "mirror"
+    domain: str = ""
+    hosted_zone_id: str = ""
+    certificate_arn: str = ""
+    price_class: Annotated[str, AfterValidator(_price_class)] = PRICE_CLASSES[0]
+    retention_days: int = Field(default=90, ge=1, le=3650)
+    """Days that old versions in the bucket are kept."""
+    basic_auth: Readers = ()
+    """Who may read through the CDN; empty: everybody."""
+    deploy_identity: Identity = Identity.GITHUB
+    deploy_repository: str = ""
+    """Empty: neither GitHub nor GitLab publishes."""
+    deploy_repository_id: str = ""
+    deploy_owner_id: str = ""
+    deploy_environment: str = "mirror"
+    deploy_branch: str = "main"
+    gitlab_url: str = "https://gitlab.com"
     fail_on: Names = tuple(sorted(HOLES))
     """Coverage reasons that make `verify` end with exit code 1."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 COMMANDS = (
     *("refresh", "setup", "export", "plan", "download", "consolidate", "index"),
-    *("sync", "invalidate", "verify", "serve"),
+    *("sync", "invalidate", "verify", "serve", "infra"),
 )
 
 

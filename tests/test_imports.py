@@ -34,10 +34,12 @@ ROOMS = {
     "pure": (
         *("filenames", "targets", "layout", "compare", "credentials", "selection", "requirements_file", "coverage"),
         *("published", "release", "locks", "locks.*", "simple", "simple.*", "cdn.paths", "cdn.ledger"),
+        *("infra", "infra.blueprint", "infra.policy", "infra.edge", "infra.template", "infra.cost"),
     ),
-    "disk": ("files", "pool", "state", "workspace"),
+    "disk": ("files", "pool", "state", "workspace", "config_file"),
     "ports": ("progress", "lease", "*.base", "stores", "downloads", "upstream", "cdn", "phases"),
     "phases": ("phases.*",),
+    "infra": ("infra.*",),
     "adapters": ("stores.*", "downloads.*", "upstream.*", "cdn.*", "web", "serve"),
     "pipeline": ("pipeline",),
     "roof": ("settings", "console"),
@@ -50,6 +52,7 @@ BELOW = {
     "disk": {"ground", "pure", "disk"},
     "ports": {"ground", "pure", "ports"},
     "phases": {"ground", "pure", "disk", "ports"},
+    "infra": {"ground", "pure", "disk", "ports", "infra"},
     "adapters": {"ground", "pure", "disk", "ports", "adapters"},
     "pipeline": {"ground", "pure", "disk", "ports", "phases"},
     "roof": {"ground", "pure", "ports"},
@@ -69,11 +72,11 @@ DOORS = {
     "click": ("cli.*",),
     "pydantic": ("settings",),
     "pydantic_settings": ("settings",),
-    "dotenv": ("settings",),
+    "dotenv": ("settings", "config_file"),
     "starlette": ("serve",),
     "uvicorn": ("serve",),
-    "boto3": ("stores.s3_requests", "cdn.cloudfront"),
-    "botocore": ("stores.s3_requests", "cdn.cloudfront"),
+    "boto3": ("stores.s3_requests", "cdn.cloudfront", "infra.aws"),
+    "botocore": ("stores.s3_requests", "cdn.cloudfront", "infra.aws"),
     "filelock": ("stores.local", "stores.staging", "workspace"),
     "packaging": ("*",),
     "_typeshed": ("*",),
@@ -82,7 +85,7 @@ DOORS = {
 ENVIRONMENT = ("settings", "downloads.configuration")
 """Who may read the environment: our settings, and how pip is configured."""
 
-CHILDREN = ("downloads.*",)
+CHILDREN = ("downloads.*", "infra.github")
 """Who may start a process."""
 
 

@@ -12,6 +12,8 @@ from packaging.utils import canonicalize_name
 
 from mirror.coverage import parse_policy
 from mirror.errors import MirrorError
+from mirror.infra.blueprint import Identity
+from mirror.infra.edge import Reader
 from mirror.model import HOLES, Reason, Scope
 from mirror.selection import SdistPolicy
 from mirror.settings import Settings, load, unknown_keys
@@ -82,6 +84,38 @@ SAMPLES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
         ("three.example", "three.example"),
     ),
     "invalidation_wait": (("60", 60.0), ("0", 0.0), (1.5, 1.5)),
+    "base_url": (
+        ("https://one.example/", "https://one.example/"),
+        ("https://two.example/", "https://two.example/"),
+        ("https://three.example/", "https://three.example/"),
+    ),
+    "infra_mode": (("cdn", "cdn"), ("s3-only", "s3-only"), ("cdn", "cdn")),
+    "stack_name": (("one", "one"), ("two", "two"), ("three", "three")),
+    "domain": (("one.example", "one.example"), ("two.example", "two.example"), ("three.example", "three.example")),
+    "hosted_zone_id": (("Z1", "Z1"), ("Z2", "Z2"), ("Z3", "Z3")),
+    "certificate_arn": (("arn:1", "arn:1"), ("arn:2", "arn:2"), ("arn:3", "arn:3")),
+    "price_class": (
+        ("PriceClass_200", "PriceClass_200"),
+        ("PriceClass_All", "PriceClass_All"),
+        ("PriceClass_200", "PriceClass_200"),
+    ),
+    "retention_days": (("1", 1), ("30", 30), (365, 365)),
+    "basic_auth": (
+        (f"a:{'0' * 64}", (Reader("a", "0" * 64),)),
+        (f"a:{'1' * 64}, b:{'2' * 64}", (Reader("a", "1" * 64), Reader("b", "2" * 64))),
+        (f"c:{'3' * 64}", (Reader("c", "3" * 64),)),
+    ),
+    "deploy_identity": (("gitlab", Identity.GITLAB), ("user", Identity.USER), ("none", Identity.NONE)),
+    "deploy_repository": (("acme/one", "acme/one"), ("acme/two", "acme/two"), ("acme/three", "acme/three")),
+    "deploy_repository_id": (("1", "1"), ("2", "2"), ("3", "3")),
+    "deploy_owner_id": (("1", "1"), ("2", "2"), ("3", "3")),
+    "deploy_environment": (("one", "one"), ("two", "two"), ("three", "three")),
+    "deploy_branch": (("one", "one"), ("two", "two"), ("three", "three")),
+    "gitlab_url": (
+        ("https://one.example", "https://one.example"),
+        ("https://two.example", "https://two.example"),
+        ("https://three.example", "https://three.example"),
+    ),
     "fail_on": (("none", ("none",)), ("no-wheel", ("no-wheel",)), ("direct", ("direct",))),
 }
 
@@ -208,6 +242,11 @@ BAD = {
     "wait-negative": ("INVALIDATION_WAIT", "-1"),
     "wait-forever": ("INVALIDATION_WAIT", "inf"),
     "wait-word": ("INVALIDATION_WAIT", "long"),
+    "infra-mode": ("INFRA_MODE", "cloud"),
+    "price-class": ("PRICE_CLASS", "cheap"),
+    "retention": ("RETENTION_DAYS", "0"),
+    "reader-without-digest": ("BASIC_AUTH", "ci:secret"),
+    "identity": ("DEPLOY_IDENTITY", "me"),
     "fail-on": ("FAIL_ON", "no-wheel,bad-weather"),
     "fail-on-covered": ("FAIL_ON", "covered"),
 }

@@ -12,6 +12,7 @@ import rich_click as click
 
 from mirror import __version__
 from mirror.cli import options
+from mirror.cli.infra import Site, infra
 from mirror.cli.options import (
     COMMON,
     CONFIG,
@@ -67,6 +68,9 @@ def app() -> None:
     """
 
 
+app.add_command(infra)
+
+
 def command(*groups: options.Group[Any]) -> Callable[[Callable[[Session], int]], click.Command]:
     """Make a command of a function from a session to an exit code, with the common flags and those in `groups`."""
 
@@ -99,17 +103,25 @@ def refresh(session: Session) -> int:
 
 @command(LOCKS, SELECTION, PAGES, UPSTREAM, FETCH, WORK, DESTINATION, PUBLISH, REHASH, VERIFY)
 def setup(session: Session) -> int:
-    """Check this machine, run every phase once, and say how to go on.
+    """Check this machine, make what INFRA_MODE asks for, run every phase once, and say how to go on.
 
     Example: mirror setup --project ../app
     """
     for line in session.survey():
         session.console.say(line)
+    if session.settings.infra_mode:
+        if not Site(session=session).up(yes=False):
+            return FINDINGS
+        # What stands now was written into the settings.
+        session = Session(config=session.config, flags=session.flags, console=session.console)
     with session.workspace.claimed():
         code = _judge(session, session.pipeline.refresh())
-    for destination in session.settings.destination:
-        session.console.say(f"The mirror is in {destination}; its front page says how to use it.")
-    session.console.say("Look at it with `make serve`, or `mirror serve`, at http://127.0.0.1:8000/.")
+    if session.settings.base_url:
+        session.console.say(f"Install with: pip install --index-url {session.settings.base_url}simple/ …")
+    else:
+        for destination in session.settings.destination:
+            session.console.say(f"The mirror is in {destination}; its front page says how to use it.")
+        session.console.say("Look at it with `make serve`, or `mirror serve`, at http://127.0.0.1:8000/.")
     session.console.say("Refresh it with `make refresh`, or `mirror refresh`, when the lock changes, and nightly.")
     return code
 
