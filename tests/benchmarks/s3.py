@@ -1,7 +1,7 @@
 """First and nothing-changed sync to an S3 server, against `aws s3 sync`, s5cmd and rclone in the same run.
 
-Run `python -m tests.benchmarks.s3 [--many COUNT]`. The peers copy the tree that we publish, as processes of their own, as
-we are one. Requests are counted in a second round behind a proxy, which would cost time. The server is Ceph's.
+Run `python -m tests.benchmarks.s3 [--many COUNT]`. The peers copy the tree that we publish, as a process each, like us.
+Requests are counted in a second round behind a proxy, which would cost time. The server is the gateway of Ceph.
 """
 
 from __future__ import annotations
