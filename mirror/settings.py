@@ -21,15 +21,16 @@ from mirror.coverage import parse_policy
 from mirror.errors import MirrorError
 from mirror.infra.blueprint import PRICE_CLASSES, Identity, Mode
 from mirror.infra.edge import Reader
+from mirror.layout import SlashKeys
 from mirror.model import HOLES, Reason, Scope, Word
 from mirror.selection import SdistPolicy
 from mirror.targets import DEFAULT_TARGETS, NOARCH, TARGETS, Baseline, Target
 
 CONFIG = "config.env"
 _MINOR = re.compile(r"[1-9][0-9]?\.(0|[1-9][0-9]?)", re.ASCII)
+_DISTRIBUTION = re.compile(r"[A-Z0-9]{1,64}", re.ASCII)
 _ENDPOINT = re.compile(r"https?://[^\s/@?#]+[^\s@?#]*", re.ASCII)
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
-_DISTRIBUTION = re.compile(r"[A-Z0-9]{1,64}", re.ASCII)
 _ENCODING = "utf-8-sig"
 """UTF-8; editors of one system put a byte order mark in front."""
 
@@ -69,18 +70,6 @@ def _address(url: str) -> str:
     return url
 
 
-def _endpoint(url: str) -> str:
-    if url and not _ENDPOINT.fullmatch(url):
-        raise ValueError("an address begins with https:// or http:// and holds no user or password")
-    return url
-
-
-def _account(owner: str) -> str:
-    if owner and not _ACCOUNT.fullmatch(owner):
-        raise ValueError(f"{owner!r} is no account: twelve digits, such as 111122223333")
-    return owner
-
-
 def _distribution(identity: str) -> str:
     if identity and not _DISTRIBUTION.fullmatch(identity):
         raise ValueError(f"{identity!r} is no id of a distribution, such as EDFDVBD6EXAMPLE")
@@ -109,6 +98,18 @@ def _price_class(name: str) -> str:
 
 def _readers(texts: tuple[str | Reader, ...]) -> tuple[Reader, ...]:
     return tuple(text if isinstance(text, Reader) else Reader.parse(text) for text in texts)
+
+
+def _endpoint(url: str) -> str:
+    if url and not _ENDPOINT.fullmatch(url):
+        raise ValueError("an address begins with https:// or http:// and holds no user or password")
+    return url
+
+
+def _account(owner: str) -> str:
+    if owner and not _ACCOUNT.fullmatch(owner):
+        raise ValueError(f"{owner!r} is no account: twelve digits, such as 111122223333")
+    return owner
 
 
 Names = Annotated[tuple[str, ...], NoDecode, _split(",")]
@@ -144,6 +145,7 @@ class Settings(BaseSettings):
     """Of a store that is compatible with S3; empty: AWS."""
     bucket_owner: Annotated[str, AfterValidator(_account)] = ""
     """The account that every bucket must belong to; empty: not checked."""
+    slash_keys: SlashKeys = SlashKeys.AUTO
     work_dir: Path = Path()
     """Holds `packages/`, `index/` and `.mirror/`."""
     targets: TargetNames = DEFAULT_TARGETS

@@ -37,7 +37,10 @@ ROOMS = {
         *("infra", "infra.blueprint", "infra.policy", "infra.edge", "infra.template", "infra.cost"),
     ),
     "disk": ("files", "pool", "state", "workspace", "config_file"),
-    "ports": ("progress", "lease", "*.base", "stores", "downloads", "upstream", "cdn", "phases"),
+    "ports": (
+        *("progress", "lease", "publication", "history", "*.base"),
+        *("stores", "downloads", "upstream", "cdn", "phases"),
+    ),
     "phases": ("phases.*",),
     "infra": ("infra.*",),
     "adapters": ("stores.*", "downloads.*", "upstream.*", "cdn.*", "web", "serve"),

@@ -14,9 +14,10 @@ from mirror.coverage import parse_policy
 from mirror.errors import MirrorError
 from mirror.infra.blueprint import Identity
 from mirror.infra.edge import Reader
+from mirror.layout import SlashKeys
 from mirror.model import HOLES, Reason, Scope
 from mirror.selection import SdistPolicy
-from mirror.settings import Settings, load, unknown_keys
+from mirror.settings import DownloaderName, Settings, load, unknown_keys
 from mirror.targets import TARGETS, Baseline
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "config.env.example"
@@ -57,6 +58,8 @@ SAMPLES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
         ("444455556666", "444455556666"),
         ("777788889999", "777788889999"),
     ),
+    "downloader": (("direct", DownloaderName.DIRECT), ("pip", DownloaderName.PIP), ("direct", DownloaderName.DIRECT)),
+    "slash_keys": (("never", SlashKeys.NEVER), ("always", SlashKeys.ALWAYS), ("auto", SlashKeys.AUTO)),
     "work_dir": (("one", Path("one")), ("two", Path("two")), (Path("three"), Path("three"))),
     "targets": (
         ("linux-x86_64", ("linux-x86_64",)),
@@ -233,9 +236,6 @@ BAD = {
     "glibc": ("GLIBC", "new"),
     "macos": ("MACOS", "14"),
     "musl": ("MUSL", "1.2.3"),
-    "endpoint": ("ENDPOINT_URL", "s3.example"),
-    "endpoint-with-a-password": ("ENDPOINT_URL", "https://me:secret@s3.example"),
-    "owner": ("BUCKET_OWNER", "1111-2222-3333"),
     "distribution": ("CLOUDFRONT_DISTRIBUTION_ID", "../E"),
     "distribution-arn": ("CLOUDFRONT_DISTRIBUTION_ID", "arn:aws:cloudfront::111122223333:distribution/E"),
     "domain-with-a-tilde": ("CLOUDFRONT_DOMAIN", "cdn.example/~team"),
@@ -247,6 +247,9 @@ BAD = {
     "retention": ("RETENTION_DAYS", "0"),
     "reader-without-digest": ("BASIC_AUTH", "ci:secret"),
     "identity": ("DEPLOY_IDENTITY", "me"),
+    "endpoint": ("ENDPOINT_URL", "s3.example"),
+    "endpoint-with-a-password": ("ENDPOINT_URL", "https://me:secret@s3.example"),
+    "owner": ("BUCKET_OWNER", "1111-2222-3333"),
     "fail-on": ("FAIL_ON", "no-wheel,bad-weather"),
     "fail-on-covered": ("FAIL_ON", "covered"),
 }

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 import sys
+from contextlib import suppress
+from datetime import datetime, timezone
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +29,8 @@ from mirror.cli.options import (
     PAGES,
     PUBLISH,
     REHASH,
+    RELEASE,
+    RETENTION,
     SELECTION,
     UPSTREAM,
     VERIFY,
@@ -34,6 +40,7 @@ from mirror.cli.session import Session
 from mirror.console import Console
 from mirror.errors import IntegrityError, MirrorError
 from mirror.model import Reason
+from mirror.phases.prune import DAY, Retention
 from mirror.state import encode
 
 if TYPE_CHECKING:
@@ -211,6 +218,68 @@ def verify(session: Session) -> int:
     return _judge(session, session.pipeline.verify())
 
 
+@command(WORK, DESTINATION, JSON)
+def releases(session: Session) -> int:
+    """List the releases that each destination has kept, newest first.
+
+    Example: mirror releases --destination /srv/mirror --json
+    """
+    lists = session.pipeline.releases()
+    if session.flags["as_json"]:
+        session.console.data(json.dumps([listed.to_json() for listed in lists], indent=1))
+        return 0
+    headings = ("release", "published (UTC)", "artifacts", "pages", "bytes", "locks", "")
+    for listed in lists:
+        session.console.say(f"{listed.destination}:")
+        session.console.table(headings, [entry.row for entry in listed.releases])
+    return 0
+
+
+@command(RELEASE, WORK, DESTINATION, DRY_RUN)
+def rollback(session: Session) -> int:
+    """Publish a kept release once more: by its id or the beginning of it, or by a time.
+
+    Example: mirror rollback 000041 --dry-run; mirror rollback --to 2026-11-20T18:00:00Z
+    """
+    release, moment = session.flags["release"], session.flags["moment"]
+    if bool(release) is bool(moment):
+        raise MirrorError(
+            "which release is wanted?", hint="name one that `mirror releases` lists, or a time with --to, and not both"
+        )
+    with session.workspace.claimed():
+        session.pipeline.rollback(release, _moment(moment) if moment else None)
+    return 0
+
+
+@command(RETENTION, WORK, DESTINATION, DRY_RUN)
+def prune(session: Session) -> int:
+    """Remove what no kept release needs any more and nobody is led to.
+
+    Example: mirror prune --keep 5 --grace 14 --dry-run
+    """
+    flags = session.flags
+    retention = Retention(
+        keep=flags["keep"], grace=flags["grace"] * DAY, limit=flags["limit"], allow_shrink=flags["allow_shrink"]
+    )
+    with session.workspace.claimed():
+        results = session.pipeline.prune(retention, pool=flags["pool"])
+    if flags["dry_run"]:
+        for result in results:
+            session.console.data("".join(f"{key}\n" for key in result.deletes))
+    return 0
+
+
+def _moment(text: str) -> float:
+    """Seconds since the epoch; a time without an offset is UTC, as `releases` shows it."""
+    try:
+        moment = datetime.fromisoformat(re.sub("[Zz]$", "+00:00", text))
+    except ValueError as error:
+        raise MirrorError(
+            f"{text!r} is no time", hint="write it as 2026-11-20T18:00:00Z or 2026-11-20T18:00:00+01:00"
+        ) from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+
+
 @app.command()
 @click.option(
     "--directory", type=click.Path(file_okay=False, path_type=Path),
@@ -233,7 +302,8 @@ def serve(directory: Path | None, host: str, port: int, config: Path | None) -> 
 
     console = Console()
     directory = directory or Session(config=config, flags={}, console=console).published
-    run(directory, host=host, port=port, ready=ready)
+    with suppress(KeyboardInterrupt):
+        run(directory, host=host, port=port, ready=ready)
 
 
 def _show_plan(session: Session, planned: Plan) -> int:
@@ -269,6 +339,8 @@ def _worst(reasons: Any) -> int:
 
 def main() -> None:
     """Run the command line; every error ends in its exit code and says what to do."""
+    # Ended by a scheduler as by Ctrl-C: the pips that run are ended, too, and what is whole is kept.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app(prog_name="mirror")
     except MirrorError as error:

@@ -79,7 +79,8 @@ class Session:
     @cached_property
     def configuration(self) -> Configuration:
         """How pip reaches its indexes."""
-        return Configuration.start(index_url=self.settings.index_url)
+        # Only the commands that know of an index ask pip, and those do it while the locks are read.
+        return Configuration.start(index_url=self.settings.index_url, at_once="index_url" in self.flags)
 
     @property
     def published(self) -> Path:
@@ -143,6 +144,7 @@ class Session:
                 scope=chosen.scope,
                 sdists=chosen.sdists,
                 wheels_directly=chosen.downloader is DownloaderName.DIRECT,
+                slash_keys=chosen.slash_keys,
             ),
             ports=ports,
             workspace=self.workspace,
