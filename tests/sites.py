@@ -107,3 +107,8 @@ def local(root: Path) -> LocalStore:
 def tree(root: Path) -> dict[str, bytes]:
     """Every file below a directory, dot files included."""
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def visible(root: Path) -> dict[str, bytes]:
+    """What a destination holds, without the lock files of writers, which go when the garbage collector comes by."""
+    return {key: data for key, data in tree(root).items() if not key.startswith((".mirror/.lock", ".mirror/.staging"))}
