@@ -2,8 +2,7 @@
 
 import sys
 
-INTERRUPTED = 130
-"""128 + SIGINT, as shells count."""
+from mirror.errors import INTERRUPTED
 
 
 def main() -> None:

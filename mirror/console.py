@@ -26,6 +26,7 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
+from mirror.coverage import floored
 from mirror.model import HOLES, Level, Reason
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ class Console:
         for heading in headings:
             table.add_column(heading, justify="left" if heading == "target" else "right", no_wrap=True)
         for row in coverage.rows:
-            percent = _floor(row.percent) if row.wanted else "-"
+            percent = floored(row.percent) if row.wanted else "-"
             table.add_row(
                 row.target, str(row.cells), str(row.covered), percent, str(row.yanked),
                 str(row.sdist_only), str(row.direct), str(row.excluded), str(row.holes), str(row.files),
@@ -286,11 +287,6 @@ def _counts(cells: Sequence[Cell]) -> tuple[str, ...]:
         str(reasons.count(Reason.SDIST_ONLY)),
         str(sum(reason in HOLES for reason in reasons)),
     )
-
-
-def _floor(percent: float) -> str:
-    """One decimal, cut and not rounded: 100.0 is said of nothing that lacks a cell."""
-    return f"{int(percent * 10) / 10:.1f}"
 
 
 def _bytes(sizes: Sequence[int | None]) -> str:

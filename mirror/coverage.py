@@ -148,7 +148,7 @@ class Coverage:
         """The result in one sentence, without a full stop."""
         total = self.total
         parts = [
-            f"{total.covered:,} of {total.wanted:,} cells covered ({_floor(total.percent)} %)",
+            f"{total.covered:,} of {total.wanted:,} cells covered ({floored(total.percent)} %)",
             f"{total.files:,} file{'s' * (total.files != 1)}",
         ]
         counts = {"sdist only": total.sdist_only, "direct": total.direct, "yanked": total.yanked, "holes": total.holes}
@@ -171,9 +171,9 @@ class Coverage:
             "destination": self.destination,
             "release": self.release,
             "verified": not failures and not self.findings,
-            "percent": float(_floor(self.percent)),
+            "percent": float(floored(self.percent)),
             "policy": sorted(policy),
-            "targets": [{**asdict(row), "percent": float(_floor(row.percent))} for row in self.rows],
+            "targets": [{**asdict(row), "percent": float(floored(row.percent))} for row in self.rows],
             "failures": _plain(failures),
             "findings": [asdict(finding) for finding in sorted(self.findings)],
             "cells": _plain(self.cells),
@@ -219,7 +219,7 @@ def _shared(filename: str) -> bool:
     return parsed.universal if isinstance(parsed, filenames.Wheel) else True
 
 
-def _floor(percent: float) -> str:
+def floored(percent: float) -> str:
     """One decimal, cut and not rounded: 100.0 is said of nothing that lacks a cell."""
     return f"{int(percent * 10) / 10:.1f}"
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from mirror.model import Notice
 
 
+INTERRUPTED = 130
+"""The exit code of a run that was told to stop: 128 + SIGINT, as shells count."""
+
+
 class MirrorError(Exception):
     """Say what went wrong and where; `hint` says what to do about it, on a line of its own."""
 

@@ -38,7 +38,7 @@ from mirror.cli.options import (
 )
 from mirror.cli.session import Session
 from mirror.console import Console
-from mirror.errors import IntegrityError, MirrorError
+from mirror.errors import INTERRUPTED, IntegrityError, MirrorError
 from mirror.model import Reason
 from mirror.phases.prune import DAY, Retention
 from mirror.state import encode
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
     from mirror.model import Plan
 
 FINDINGS = 1
-INTERRUPTED = 130
-"""128 + SIGINT, as shells count."""
 
 click.rich_click.TEXT_MARKUP = "rich"
 click.rich_click.MAX_WIDTH = 100
