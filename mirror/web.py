@@ -140,15 +140,18 @@ class Web:
         return parts.scheme == "http" and not trusted and host not in ("localhost", "::1") and host[:4] != "127."
 
     @contextmanager
-    def get(self, url: str, headers: Mapping[str, str]) -> Iterator[Reply]:
+    def request(self, method: str, url: str, headers: Mapping[str, str], *, follow: bool = True) -> Iterator[Reply]:
         """Ask for `url` with the credentials of its origin; passing errors are retried, any status is an answer.
 
-        Raise `Unreachable` when there is none, `RemoteError` for a redirect that must not be followed.
+        `method` is GET or HEAD. With `follow` redirects lead on. Raise `Unreachable` when there is no answer,
+        `RemoteError` for a redirect that must not be followed.
         """
         self._refuse_dead(url)
         try:
-            response = self._session.get(
+            response = self._session.request(
+                method,
                 url,
+                allow_redirects=follow,
                 headers=dict(headers),
                 auth=self._credentials.of(url),
                 proxies=self._proxies(),
@@ -212,7 +215,7 @@ class _Adapter(HTTPAdapter):
             backoff_factor=0.25,
             backoff_jitter=0.25,
             backoff_max=8.0,
-            allowed_methods={"GET"},
+            allowed_methods={"GET", "HEAD"},
             raise_on_status=False,
         )
         super().__init__(pool_connections=connections, pool_maxsize=connections, max_retries=retries)

@@ -39,11 +39,11 @@ ROOMS = {
     "disk": ("files", "pool", "state", "workspace", "config_file"),
     "ports": (
         *("progress", "lease", "publication", "history", "*.base"),
-        *("stores", "downloads", "upstream", "cdn", "phases"),
+        *("stores", "downloads", "upstream", "cdn", "clients", "phases"),
     ),
     "phases": ("phases.*",),
     "infra": ("infra.*",),
-    "adapters": ("stores.*", "downloads.*", "upstream.*", "cdn.*", "web", "serve"),
+    "adapters": ("stores.*", "downloads.*", "upstream.*", "cdn.*", "clients.*", "web", "serve"),
     "pipeline": ("pipeline",),
     "roof": ("settings", "console"),
     "door": ("cli", "cli.*", "__main__"),

@@ -151,7 +151,7 @@ class DirectDownloader:
         if part.size and part.validator:
             # If-Range: the rest is only sent when it is the rest of the same bytes (RFC 9110 section 13.1.5).
             headers |= {"Range": f"bytes={part.size}-", "If-Range": part.validator}
-        with self._web.get(file.url, headers) as reply:
+        with self._web.request("GET", file.url, headers) as reply:
             _refuse(file, reply)
             if not _continues(reply, part):
                 _begin_again(file, part, reply)

@@ -204,7 +204,7 @@ class HttpUpstream:
         return self._get_once(page, headers)
 
     def _get_once(self, page: str, headers: Mapping[str, str]) -> tuple[Reply, bytes]:
-        with self._web.get(page, headers) as reply:
+        with self._web.request("GET", page, headers) as reply:
             return reply, reply.body(_LARGEST_PAGE)
 
     @cached_property

@@ -1,0 +1,1 @@
+"""Asking a served site as installers ask it: the port and its adapter over HTTP."""

@@ -1,0 +1,57 @@
+"""The client port: one request, and the answer exactly as it came over the wire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LARGEST_BODY = 1 << 31
+"""Bytes; nobody's wheel is larger, and a host that never stops sending must not fill the memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a host answered; nothing followed, nothing decoded."""
+
+    url: str
+    """What was asked for, absolute, without credentials."""
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Names in lower case; several of one name are joined by `, `."""
+    body: bytes = b""
+    """As it was sent: whoever asked for `gzip` may find it here."""
+    sha256: str = ""
+    """Hex digest of the body of a `fetch`, which does not keep the body itself."""
+    length: int = 0
+    """Bytes of the body that really came."""
+
+    def header(self, name: str) -> str:
+        """A header's value, or nothing."""
+        return self.headers.get(name.lower(), "")
+
+    @property
+    def media_type(self) -> str:
+        """The content type without its parameters, in lower case."""
+        return self.header("content-type").partition(";")[0].strip().lower()
+
+
+class Client(Protocol):
+    """Requests to a site. Safe for several threads."""
+
+    def ask(
+        self, url: str, *, method: str = "GET", headers: Mapping[str, str] | None = None, limit: int = LARGEST_BODY
+    ) -> Answer:
+        """One request without following redirects. `Accept-Encoding` is `identity` unless `headers` say otherwise.
+
+        Any status is an answer. Raise `RemoteError` when there is none, when half a body came, or when the body is
+        larger than `limit` bytes.
+        """
+
+    def fetch(self, url: str) -> Answer:
+        """Read a whole file, following redirects as installers do, and keep only its length and sha256.
+
+        Raise `RemoteError` when there is no answer or half a body.
+        """
