@@ -1,0 +1,386 @@
+"""Mutants: a good site that is broken in one way each, as real hosts, caches, uploads and generators break it.
+
+`subject` makes the site, `serve_mutant` serves a copy of it that has the mutation, over real HTTP. What a mutant
+changes lies in the store (`stored`), in what the host answers (`answered`), or in both. `VERIFY` and `DOCTOR` say what
+catches each: codes of findings and reasons of cells of `mirror verify --url`, and failing rows of `mirror doctor`.
+Tests prove both, and the README shows them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mirror.layout import HTML, JSON, POINTER
+from mirror.serve import application
+from tests.served import served
+from tests.sites import Site, local, make_site
+from tests.wheels import make_sdist, make_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+LINUX = "alpha-1.0-cp311-cp311-manylinux_2_17_x86_64.whl"
+ANY = "alpha-1.0-py3-none-any.whl"
+BETA = "beta-1.0.tar.gz"
+GAMMA = "gamma-1.0+local.1-py3-none-any.whl"
+DELTA = "delta-2.0-py3-none-any.whl"
+"""Yanked."""
+
+
+def subject(directory: Path) -> Site:
+    """The site that mutants are made of, with `root` below `directory`: every kind of file, a yank and a `+`."""
+    made = directory / "made"
+    paths = [
+        make_wheel(made, "alpha", "1.0", "cp311-cp311-manylinux_2_17_x86_64", requires_python=">=3.8"),
+        make_wheel(made, "alpha", "1.0", requires_python=">=3.8"),
+        make_sdist(made, "alpha", "1.0"),
+        make_sdist(made, "beta", "1.0"),
+        make_wheel(made, "gamma", "1.0+local.1"),
+        make_wheel(made, "delta", "2.0"),
+    ]
+    site = make_site(directory / "work", paths, yanked={DELTA: "broken <build>"})
+    site.publish(local(directory / "root"))
+    return site
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A request."""
+
+    method: str
+    path: str
+    """Decoded, without the leading slash: a key, or a folder with its slash."""
+    raw: str
+    """As it was sent."""
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What is answered; the body also for HEAD, which is sent without it."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    """Names in lower case; `content-length` follows from the body."""
+    body: bytes = b""
+
+    def having(self, **headers: str) -> Reply:
+        """With headers set; `_` stands for `-`, and an empty value takes the header away."""
+        merged = {**self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        return replace(self, headers={name: value for name, value in merged.items() if value})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """One way in which a site is broken."""
+
+    name: str
+    stored: Callable[[Path], None] | None = None
+    """Breaks the tree that is served, below a root."""
+    answered: Callable[[Asked, Reply], Reply] | None = None
+    """Breaks what the host answers."""
+    ignored: tuple[str, ...] = ()
+    """Request headers that the host does not heed."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@contextmanager
+def serve_mutant(root: Path, mutant: Mutant | None) -> Iterator[str]:
+    """Serve a copy of the published tree `root` with the mutation, or without any; give the URL of the mirror."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        copy = mutated(root, Path(folder) / "root", mutant)
+        app = application(copy)
+        with served(copy, _Broken(app, mutant) if mutant and mutant.answered else app) as url:
+            yield url
+
+
+def mutated(root: Path, copy: Path, mutant: Mutant | None) -> Path:
+    """Copy the published tree `root` to `copy`, and break the copy as the mutant says; real copies, no links."""
+    shutil.copytree(root, copy)
+    if mutant and mutant.stored:
+        mutant.stored(copy)
+    return copy
+
+
+class _Broken:
+    """An application whose answers are changed. It asks for everything with GET, so that HEAD changes alike."""
+
+    def __init__(self, app: ASGIApp, mutant: Mutant) -> None:
+        assert mutant.answered is not None
+        self._app = app
+        self._change = mutant.answered
+        self._ignored = {name.encode() for name in mutant.ignored}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        parts: dict[str, Any] = {"status": 500, "headers": [], "body": b""}
+
+        async def gather(message: Any) -> None:
+            parts["body"] += message.get("body", b"")
+            parts.update({name: message[name] for name in ("status", "headers") if name in message})
+
+        heeded = [pair for pair in scope["headers"] if pair[0] not in self._ignored]
+        await self._app({**scope, "method": "GET", "headers": heeded}, receive, gather)
+        asked = Asked(
+            method=scope["method"],
+            path=scope["path"].removeprefix("/"),
+            raw=scope["raw_path"].decode("ascii"),
+            headers={name.decode(): value.decode("latin-1") for name, value in scope["headers"]},
+        )
+        headers = {name.decode(): value.decode("latin-1") for name, value in parts["headers"]}
+        reply = self._change(asked, Reply(status=parts["status"], headers=headers, body=parts["body"]))
+        stated = {**reply.headers, "content-length": str(len(reply.body))}
+        encoded = [(name.encode(), value.encode("latin-1")) for name, value in stated.items()]
+        await send({"type": "http.response.start", "status": reply.status, "headers": encoded})
+        await send({"type": "http.response.body", "body": b"" if asked.method == "HEAD" else reply.body})
+
+
+# What is stored
+
+
+def _write(key: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    def act(root: Path) -> None:
+        before = (root / key).read_bytes()
+        assert change(before) != before, "this mutant breaks nothing"
+        (root / key).write_bytes(change(before))
+
+    return act
+
+
+def _edit(key: str, old: str, new: str) -> Callable[[Path], None]:
+    """Replace in a page, by regular expression."""
+    return _write(key, lambda page: re.sub(old, new, page.decode(), flags=re.DOTALL).encode())
+
+
+def _both(folder: str, html: tuple[str, str], as_json: tuple[str, str]) -> Callable[[Path], None]:
+    return _all(_edit(f"simple/{folder}{HTML}", *html), _edit(f"simple/{folder}{JSON}", *as_json))
+
+
+def _all(*acts: Callable[[Path], None]) -> Callable[[Path], None]:
+    def act(root: Path) -> None:
+        for each in acts:
+            each(root)
+
+    return act
+
+
+def _unlink(*keys: str) -> Callable[[Path], None]:
+    def act(root: Path) -> None:
+        for key in keys:
+            (root / key).unlink()
+
+    return act
+
+
+def _flip(data: bytes) -> bytes:
+    return data[:-5] + bytes([data[-5] ^ 1]) + data[-4:]
+
+
+def _anchor(filename: str) -> str:
+    return rf'<a href="[^"]*{re.escape(filename.replace("+", "%2B"))}#.*?</a><br>\n'
+
+
+def _entry(filename: str) -> str:
+    return rf',?\{{"filename":"{re.escape(filename)}"[^{{}}]*(\{{[^{{}}]*\}}[^{{}}]*)+\}}'
+
+
+def _other_metadata(root: Path) -> None:
+    """Another version's metadata, and pages that state its digest: only the wheel itself says otherwise."""
+    sidecar = root / f"packages/{ANY}.metadata"
+    old = sidecar.read_bytes()
+    new = old.replace(b"Version: 1.0", b"Version: 1.1")
+    assert new != old
+    sidecar.write_bytes(new)
+    before, after = sha256(old).hexdigest(), sha256(new).hexdigest()
+    for page in (HTML, JSON):
+        path = root / f"simple/alpha/{page}"
+        text = path.read_text()
+        # The wheel for Linux has the same metadata, and keeps it.
+        start = text.index(ANY)
+        path.write_text(text[:start] + text[start:].replace(before, after, 1))
+
+
+def _null_upload_times(root: Path) -> None:
+    path = root / f"simple/alpha/{JSON}"
+    page = json.loads(path.read_text())
+    for file in page["files"]:
+        file["upload-time"] = None
+    path.write_text(json.dumps(page))
+
+
+_ZEROS = "0" * 64
+_GHOST = "alpha-1.1.tar.gz"
+_GHOST_LINK = f'<a href="../../packages/{_GHOST}#sha256={_ZEROS}">{_GHOST}</a><br>\n</body>'
+_GHOST_ENTRY = (
+    f',{{"filename":"{_GHOST}","url":"../../packages/{_GHOST}","hashes":{{"sha256":"{_ZEROS}"}},'
+    '"size":1,"upload-time":"2024-01-02T03:04:05Z"}]}\n'
+)
+
+
+# What is answered
+
+
+def _when(
+    asked_for: Callable[[Asked, Reply], bool], change: Callable[[Reply], Reply]
+) -> Callable[[Asked, Reply], Reply]:
+    return lambda asked, reply: change(reply) if asked_for(asked, reply) else reply
+
+
+def _package(suffix: str = "") -> Callable[[Asked, Reply], bool]:
+    return lambda asked, reply: (
+        reply.status in (200, 206) and asked.path.startswith("packages/") and asked.path.endswith(suffix)
+    )
+
+
+def _page(content_type: str, folder: str = "") -> Callable[[Asked, Reply], bool]:
+    return lambda asked, reply: (
+        reply.status == 200
+        and asked.path.startswith(f"simple/{folder}")
+        and reply.headers["content-type"].startswith(content_type)
+    )
+
+
+def _gone(_: Reply) -> Reply:
+    return Reply(status=404, headers={"content-type": "text/plain"}, body=b"Not found\n")
+
+
+def _stale(asked: Asked, reply: Reply) -> Reply:
+    """The page of the release before, which a cache never forgot: it lacks what this release brought."""
+    if reply.status != 200 or not asked.path.startswith("simple/alpha/"):
+        return reply
+    pattern = _anchor(LINUX) if reply.headers["content-type"].startswith("text/html") else _entry(LINUX)
+    body = re.sub(pattern, "", reply.body.decode(), flags=re.DOTALL).replace('"files":[,', '"files":[').encode()
+    assert body != reply.body, "this mutant breaks nothing"
+    return replace(reply, body=body).having(age="86400", x_cache="Hit from cloudfront", etag='"old"')
+
+
+def _gzipped(reply: Reply) -> Reply:
+    """Compressed, whatever the client accepts, as an object that was uploaded that way."""
+    return replace(reply, body=gzip.compress(reply.body, mtime=0)).having(content_encoding="gzip")
+
+
+def _forgets_the_slash(asked: Asked, reply: Reply) -> Reply:
+    """`/simple/alpha` is answered with the page itself, so that every relative link leads astray."""
+    if asked.path != "simple/alpha":
+        return reply
+    page = b'<!DOCTYPE html><html><body><a href="../../packages/x-1.tar.gz">x-1.tar.gz</a></body></html>'
+    return Reply(status=200, headers={"content-type": "text/html; charset=utf-8"}, body=page)
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(name="wheel truncated", stored=_write(f"packages/{LINUX}", lambda data: data[:-7])),
+    Mutant(name="one byte flipped", stored=_write(f"packages/{ANY}", _flip)),
+    Mutant(name="wheel deleted", stored=_unlink(f"packages/{LINUX}")),
+    Mutant(
+        name="`.metadata` of another version",
+        stored=_write(f"packages/{ANY}.metadata", lambda data: data.replace(b"Version: 1.0", b"Version: 1.1")),
+    ),
+    Mutant(name="`.metadata` of another version, its digest on the pages", stored=_other_metadata),
+    Mutant(name="`.metadata` deleted", stored=_unlink(f"packages/{ANY}.metadata")),
+    Mutant(
+        name="page lacks a file",
+        stored=_both("gamma/", (_anchor(GAMMA), ""), (_entry(GAMMA), "")),
+    ),
+    Mutant(name="HTML alone lacks a file", stored=_edit(f"simple/alpha/{HTML}", _anchor(ANY), "")),
+    Mutant(
+        name="page lists a missing file",
+        stored=_both("alpha/", ("</body>", _GHOST_LINK), (r"\]\}\s*$", _GHOST_ENTRY)),
+    ),
+    Mutant(name="JSON disagrees with HTML", stored=_edit(f"simple/alpha/{JSON}", ">=3.8", ">=3.9")),
+    Mutant(
+        name="pages of no known type",
+        answered=_when(
+            lambda asked, reply: reply.status == 200 and asked.path.startswith("simple/"),
+            lambda reply: reply.having(content_type="binary/octet-stream"),
+        ),
+    ),
+    Mutant(
+        name="JSON as application/json",
+        answered=_when(
+            _page("application/vnd.pypi.simple"), lambda reply: reply.having(content_type="application/json")
+        ),
+    ),
+    Mutant(name="stale page behind a cache", answered=_stale),
+    Mutant(
+        name="`%2B` not understood",
+        answered=_when(lambda asked, _: "%2b" in asked.raw.lower(), _gone),
+    ),
+    Mutant(
+        name="`+` bare in links, a space to the host",
+        stored=_both("gamma/", ("%2B", "+"), ("%2B", "+")),
+        answered=_when(lambda asked, _: "+" in asked.raw, _gone),
+    ),
+    Mutant(
+        name="403 for the unknown",
+        answered=_when(lambda _, reply: reply.status == 404, lambda reply: replace(reply, status=403)),
+    ),
+    Mutant(
+        name="200 for the unknown",
+        answered=_when(
+            lambda _, reply: reply.status == 404,
+            lambda _: Reply(
+                status=200, headers={"content-type": "text/html; charset=utf-8"}, body=b"<!DOCTYPE html><p>Welcome"
+            ),
+        ),
+    ),
+    Mutant(name="gzip-encoded wheel", answered=_when(_package(".whl"), _gzipped)),
+    Mutant(name="gzip-encoded `.metadata`", answered=_when(_package(".metadata"), _gzipped)),
+    Mutant(
+        name="yank marker missing",
+        stored=_both("delta/", (r' data-yanked="[^"]*"', ""), (r'"yanked":"[^"]*",', "")),
+    ),
+    Mutant(
+        name="root list lacks a project",
+        stored=_both("", (r'<a href="gamma/">gamma</a><br>\n', ""), (r',\{"name":"gamma"\}', "")),
+    ),
+    Mutant(
+        name="HTML root list alone lacks a project",
+        stored=_edit(f"simple/{HTML}", r'<a href="gamma/">gamma</a><br>\n', ""),
+    ),
+    Mutant(name="null upload-time", stored=_null_upload_times),
+    Mutant(name="page without its slash", answered=_forgets_the_slash),
+    Mutant(
+        name="`HEAD` refused",
+        answered=_when(
+            lambda asked, _: asked.method == "HEAD", lambda reply: replace(reply, status=405).having(allow="GET")
+        ),
+    ),
+    Mutant(
+        name="no ranges",
+        answered=_when(_package(), lambda reply: reply.having(accept_ranges="")),
+        ignored=("range",),
+    ),
+    Mutant(name="files never cached", answered=_when(_package(), lambda reply: reply.having(cache_control="no-store"))),
+    Mutant(
+        name="pages cached for a year",
+        answered=_when(
+            lambda asked, reply: reply.status == 200 and asked.path.startswith("simple/"),
+            lambda reply: reply.having(cache_control="public, max-age=31536000, immutable"),
+        ),
+    ),
+    Mutant(
+        name="the publisher's state is public",
+        answered=_when(
+            lambda asked, _: asked.path == POINTER,
+            lambda _: Reply(status=200, headers={"content-type": "application/json"}, body=b'{"format": 1}\n'),
+        ),
+    ),
+)
+
+VERIFY: Mapping[str, tuple[str, ...]] = {}
+"""By mutant: findings' codes and cells' reasons of which `mirror verify --url` reports every one."""
+
+DOCTOR: Mapping[str, tuple[str, ...]] = {}
+"""By mutant: rows that fail in `mirror doctor`; without any where only the lock or the manifest can tell."""
