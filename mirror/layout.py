@@ -12,6 +12,7 @@ from urllib.parse import quote
 from mirror.model import Word
 
 FRONT_PAGE = "index.html"
+PROJECTS = "projects/"
 SIMPLE = "simple/"
 PACKAGES = "packages/"
 STATE = ".mirror/"
@@ -79,6 +80,14 @@ def project_list_keys() -> tuple[str, str]:
 def project_page_keys(name: str) -> tuple[str, str]:
     """The keys of a project's page: HTML, JSON. `name` is normalized."""
     return f"{SIMPLE}{name}/{HTML}", f"{SIMPLE}{name}/{JSON}"
+
+
+def project_html_key(name: str) -> str:
+    """The key of the page for people about a project; `name` is normalized.
+
+    No index document and no other spelling: the key is the path, on every host and at every prefix.
+    """
+    return f"{PROJECTS}{name}.html"
 
 
 def slash_key(key: str) -> str:

@@ -28,6 +28,7 @@ from mirror.layout import (
     JSON,
     PACKAGES,
     POINTER,
+    PROJECTS,
     SIMPLE,
     STATE,
     project_list_keys,
@@ -45,6 +46,7 @@ _ID = re.compile(r"\d{6,}-[0-9a-f]{12}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LOCK = re.compile(r"[a-z0-9]+:[0-9a-f]+")
 _PROJECT_PAGE = re.compile(rf"{SIMPLE}[a-z0-9](?:[a-z0-9-]*[a-z0-9])?/(?:{re.escape(HTML)}|{re.escape(JSON)}|)")
+_ABOUT_PAGE = re.compile(rf"{PROJECTS}[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.html")
 _FORMER_PAGE = re.compile(rf"{re.escape(FORMER_PAGES)}[0-9a-f]{{64}}")
 _ARTIFACT = re.compile(rf"{PACKAGES}[A-Za-z0-9][A-Za-z0-9._+!-]*")
 
@@ -57,6 +59,8 @@ class Kind(Word):
     FORMER_PAGE = "former-page"
     PROJECT_PAGE = "project-page"
     PROJECT_LIST = "project-list"
+    ABOUT_PAGE = "about-page"
+    """The page for people about one project; it links to the pages for installers."""
     FRONT_PAGE = "front-page"
     STATE = "state"
 
@@ -68,7 +72,7 @@ class Kind(Word):
     @property
     def page(self) -> bool:
         """Whether it is a page that installers or people read; a twin whose key ends in a slash is one, too."""
-        return self in (Kind.PROJECT_PAGE, Kind.PROJECT_LIST, Kind.FRONT_PAGE)
+        return self in (Kind.PROJECT_PAGE, Kind.PROJECT_LIST, Kind.ABOUT_PAGE, Kind.FRONT_PAGE)
 
 
 def kind(key: str) -> Kind | None:
@@ -79,6 +83,8 @@ def kind(key: str) -> Kind | None:
         return Kind.METADATA if key.endswith(".metadata") else Kind.ARTIFACT
     if key in (*project_list_keys(), SIMPLE):
         return Kind.PROJECT_LIST
+    if _ABOUT_PAGE.fullmatch(key):
+        return Kind.ABOUT_PAGE
     if key == FRONT_PAGE:
         return Kind.FRONT_PAGE
     if _FORMER_PAGE.fullmatch(key):

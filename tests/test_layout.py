@@ -19,6 +19,7 @@ _filenames = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,60}\.(whl|tar\.gz|zip
     ("key", "content_type", "cache"),
     [
         ("index.html", "text/html; charset=utf-8", "max-age=600"),
+        ("projects/foo.html", "text/html; charset=utf-8", "max-age=600"),
         ("simple/index.html", "text/html; charset=utf-8", "max-age=600"),
         ("simple/index.v1_json", "application/vnd.pypi.simple.v1+json", "max-age=600"),
         ("simple/foo/index.html", "text/html; charset=utf-8", "max-age=600"),
@@ -51,6 +52,7 @@ def test_keys_are_those_of_the_contract() -> None:
     assert layout.FRONT_PAGE == "index.html"
     assert layout.project_list_keys() == ("simple/index.html", "simple/index.v1_json")
     assert layout.project_page_keys("foo-bar") == ("simple/foo-bar/index.html", "simple/foo-bar/index.v1_json")
+    assert layout.project_html_key("foo-bar") == "projects/foo-bar.html"
     assert layout.artifact_key("foo-1.0+cpu.tar.gz") == "packages/foo-1.0+cpu.tar.gz"
     assert layout.metadata_key("foo-1.0.whl") == "packages/foo-1.0.whl.metadata"
     assert layout.POINTER == ".mirror/current.json"

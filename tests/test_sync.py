@@ -640,6 +640,12 @@ def test_a_pointer_leads_nowhere_else(release: str) -> None:
     ("key", "expected"),
     [
         ("index.html", Kind.FRONT_PAGE),
+        ("projects/a-b.html", Kind.ABOUT_PAGE),
+        ("projects/index.html", Kind.ABOUT_PAGE),
+        ("projects/A.html", None),
+        ("projects/a-.html", None),
+        ("projects/", None),
+        ("projects/a/b.html", None),
         ("simple/index.html", Kind.PROJECT_LIST),
         ("simple/index.v1_json", Kind.PROJECT_LIST),
         ("simple/a-b/index.html", Kind.PROJECT_PAGE),
