@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "s3"
-PACKAGES = ("ceph-mon", "ceph-osd", "radosgw", "ceph-common")
-PROGRAMS = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "ceph", "ceph-authtool", "monmaptool")
+PACKAGES = ("ceph-mon", "ceph-osd", "radosgw", "ceph-common", "nginx", "libnginx-mod-http-js", "njs")
+PROGRAMS = (
+    *("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "ceph", "ceph-authtool", "monmaptool"),
+    *("nginx", "njs"),
+)
 LOCALSTACK = "localstack-core[runtime]==4.9.2"
 LOCALSTACK_MONTH = "2025-10-15"
 """Newer releases of what it depends on break it."""
@@ -115,7 +118,7 @@ def free_port() -> int:
         return port
 
 
-def _wait(ready: Callable[[], bool], what: str, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def wait(ready: Callable[[], bool], what: str, processes: Sequence[subprocess.Popen[bytes]]) -> None:
     end = time.monotonic() + _PATIENCE
     while not ready():
         dead = [process for process in processes if process.poll() is not None]
@@ -124,7 +127,7 @@ def _wait(ready: Callable[[], bool], what: str, processes: Sequence[subprocess.P
         time.sleep(0.1)
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2):
             return True
@@ -136,7 +139,7 @@ def _answers(url: str) -> bool:
 
 
 @contextmanager
-def _running(
+def running(
     folder: Path, name: str, command: Sequence[str | Path], environment: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server for the block; what it prints is in `<name>.log`."""
@@ -161,9 +164,9 @@ def moto(folder: Path, environment: Mapping[str, str]) -> Iterator[Server]:
     """Run moto: a mock that speaks HTTP and keeps conditions, but looks at no checksum and at no signature."""
     port = free_port()
     command = (CACHE / "moto/bin/moto_server", "-H", "127.0.0.1", "-p", str(port))
-    with _running(folder, "moto", command, environment) as process:
+    with running(folder, "moto", command, environment) as process:
         endpoint = f"http://127.0.0.1:{port}"
-        _wait(lambda: _answers(endpoint), "moto", [process])
+        wait(lambda: answers(endpoint), "moto", [process])
         yield Server(name="moto", endpoint=endpoint, access_key="mock", secret_key="mock")
 
 
@@ -182,9 +185,9 @@ def localstack(folder: Path, environment: Mapping[str, str]) -> Iterator[Server]
         "DNS_ADDRESS": "0",
     }
     command = (CACHE / "localstack/bin/python", "-m", "localstack.runtime.main")
-    with _running(folder, "localstack", command, {**environment, **settings}) as process:
+    with running(folder, "localstack", command, {**environment, **settings}) as process:
         endpoint = f"http://127.0.0.1:{port}"
-        _wait(lambda: _answers(f"{endpoint}/_localstack/health"), "LocalStack", [process])
+        wait(lambda: answers(f"{endpoint}/_localstack/health"), "LocalStack", [process])
         yield Server(
             name="localstack", endpoint=endpoint, access_key="test", secret_key="test", enforces=frozenset({"checksum"})
         )
@@ -199,18 +202,19 @@ def rclone(folder: Path, environment: Mapping[str, str]) -> Iterator[Server]:
         CACHE / "peers/bin/rclone", "serve", "s3",
         "--auth-key", "rclone-access,rclone-secret", "--addr", f"127.0.0.1:{port}", folder / "data",
     )  # fmt: skip
-    with _running(folder, "rclone", command, {**environment, "HOME": str(folder)}) as process:
+    with running(folder, "rclone", command, {**environment, "HOME": str(folder)}) as process:
         endpoint = f"http://127.0.0.1:{port}"
-        _wait(lambda: _answers(endpoint), "rclone", [process])
+        wait(lambda: answers(endpoint), "rclone", [process])
         yield Server(name="rclone", endpoint=endpoint, access_key="rclone-access", secret_key="rclone-secret")
 
 
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a certificate for loopback that signs itself; return it and its key."""
+def make_certificate(folder: Path, host: str = "127.0.0.1") -> tuple[Path, Path]:
+    """Make a certificate for loopback, or for a name, that signs itself; return it and its key."""
+    kind = "IP" if host[0].isdigit() else "DNS"
     certificate, key = folder / "tls.crt", folder / "tls.key"
     subprocess.run(
-        ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate),
+        ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={host}",
+         "-addext", f"subjectAltName={kind}:{host}", "-keyout", key, "-out", certificate),
         check=True, capture_output=True,
     )  # fmt: skip
     ssl.create_default_context(cafile=certificate)
@@ -279,7 +283,7 @@ def rgw(folder: Path, environment: Mapping[str, str]) -> Iterator[Server]:
         return done.stdout
 
     def serve(name: str, *command: str | Path) -> AbstractContextManager[subprocess.Popen[bytes]]:
-        return _running(folder, name, (*command, "-f", "--setuser", "root", "--setgroup", "root"), own)
+        return running(folder, name, (*command, "-f", "--setuser", "root", "--setgroup", "root"), own)
 
     keyring = folder / "keyring"
     run("ceph-authtool", "--create-keyring", keyring, "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
@@ -300,15 +304,15 @@ def rgw(folder: Path, environment: Mapping[str, str]) -> Iterator[Server]:
         return b"" if done.returncode else done.stdout + b"."
 
     with serve("mon", "ceph-mon", "-i", "a") as monitor:
-        _wait(lambda: bool(stat()), "the monitor", [monitor])
+        wait(lambda: bool(stat()), "the monitor", [monitor])
         run("ceph", "osd", "new", disk, "0")
         run("ceph", "auth", "import", "-i", keyring)
         run("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", disk, "--no-mon-config")
         with serve("osd", "ceph-osd", "-i", "0") as storage:
-            _wait(lambda: b"1 up" in stat(), "the disk", [monitor, storage])
+            wait(lambda: b"1 up" in stat(), "the disk", [monitor, storage])
             with serve("rgw", "radosgw", "-n", "client.rgw.a") as gateway:
                 endpoint = f"http://127.0.0.1:{ports['plain']}"
-                _wait(lambda: _answers(endpoint), "the gateway", [monitor, storage, gateway])
+                wait(lambda: answers(endpoint), "the gateway", [monitor, storage, gateway])
                 for user in ("owner", "deploy"):
                     run(
                         "radosgw-admin", "user", "create", f"--uid={user}", f"--display-name={user}",
