@@ -33,17 +33,18 @@ ROOMS = {
     "ground": ("mirror", "errors", "model"),
     "pure": (
         *("filenames", "targets", "layout", "compare", "credentials", "selection", "requirements_file", "coverage"),
-        *("published", "release", "locks", "locks.*", "simple", "simple.*", "cdn.paths", "cdn.ledger"),
+        *("published", "inspection", "release", "locks", "locks.*", "simple", "simple.*", "cdn.paths", "cdn.ledger"),
         *("infra", "infra.blueprint", "infra.policy", "infra.edge", "infra.template", "infra.cost"),
+        *("plain", "figures", "reports", "reports.*"),
     ),
     "disk": ("files", "pool", "state", "workspace", "config_file"),
     "ports": (
         *("progress", "lease", "publication", "history", "*.base"),
-        *("stores", "downloads", "upstream", "cdn", "clients", "phases"),
+        *("stores", "downloads", "upstream", "cdn", "clients", "installers", "phases"),
     ),
     "phases": ("phases.*",),
     "infra": ("infra.*",),
-    "adapters": ("stores.*", "downloads.*", "upstream.*", "cdn.*", "clients.*", "web", "serve"),
+    "adapters": ("stores.*", "downloads.*", "upstream.*", "cdn.*", "clients.*", "web", "serve", "ci"),
     "pipeline": ("pipeline",),
     "roof": ("settings", "console"),
     "door": ("cli", "cli.*", "__main__"),
@@ -85,10 +86,10 @@ DOORS = {
     "_typeshed": ("*",),
 }
 
-ENVIRONMENT = ("settings", "downloads.configuration")
-"""Who may read the environment: our settings, and how pip is configured."""
+ENVIRONMENT = ("settings", "downloads.configuration", "ci")
+"""Who may read the environment: our settings, how pip is configured, and the CI job that we are part of."""
 
-CHILDREN = ("downloads.*", "infra.github")
+CHILDREN = ("downloads.*", "installers.*", "infra.github")
 """Who may start a process."""
 
 

@@ -1,0 +1,187 @@
+"""What can be wrong with a site, whether it was read from its store or from the address that installers ask.
+
+Pure: what was read comes in, findings come out. What the codes mean is said where the site is read, in `phases.verify`
+and `phases.visit`.
+"""
+
+from __future__ import annotations
+
+import json as jsonlib
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from mirror.compare import compare
+from mirror.coverage import Finding
+from mirror.layout import artifact_key, metadata_key, project_page_keys
+from mirror.simple.page import ProjectPage
+from mirror.simple.site import project_page
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from mirror.compare import Fingerprint
+    from mirror.model import Manifest
+    from mirror.simple.page import PageFile
+
+Forms = tuple[ProjectPage | None, ProjectPage | None]
+"""A project's page as HTML and as JSON; None for one that is not there or cannot be read."""
+
+_SHOWN = 5
+_NOT_NULL = ("yanked", "upload-time", "size")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a page says of an object."""
+
+    page: str
+    """The page's key."""
+    url: str
+    """Where it leads to; of a sidecar, the file's address with `.metadata` appended (PEP 658)."""
+    digests: frozenset[str]
+    """sha256, as hex."""
+    size: int | None
+
+
+class Findings:
+    """Findings by code and key: the first of its kind is told."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], Finding] = {}
+
+    def add(self, findings: Iterable[Finding]) -> None:
+        """Take findings in."""
+        for finding in findings:
+            self._found.setdefault((finding.code, finding.key), finding)
+
+    def find(self, code: str, key: str, message: str) -> None:
+        """Take one finding in."""
+        self.add((Finding(code, key, message),))
+
+    @property
+    def all(self) -> tuple[Finding, ...]:
+        """Every finding, sorted."""
+        return tuple(sorted(self._found.values()))
+
+
+def claims(pages: Mapping[str, Forms]) -> dict[str, list[Claim]]:
+    """What pages say of artifacts and sidecars, by key."""
+    found: defaultdict[str, list[Claim]] = defaultdict(list)
+    for page, file in _listed(pages):
+        sha256 = frozenset(digest.hex for digest in file.digests if digest.algorithm == "sha256")
+        found[artifact_key(file.filename)].append(Claim(page, file.url, sha256, file.size))
+        if file.core_metadata:
+            stated = frozenset({file.core_metadata.hex})
+            found[metadata_key(file.filename)].append(Claim(page, f"{file.url}.metadata", stated, None))
+    return found
+
+
+def wrong_links(pages: Mapping[str, Forms], base: str = "/") -> Iterator[Finding]:
+    """Links that lead elsewhere than to the file's place below `base`, or that are written so that hosts differ."""
+    root = unquote(base)
+    for page, file in _listed(pages):
+        if unquote(file.url) != root + artifact_key(file.filename):
+            yield Finding("wrong-link", page, f"{file.filename} is linked at {file.url}")
+        elif "+" in file.url.removeprefix(base):
+            yield Finding(
+                "wrong-link", page, f"{file.filename} is linked with a bare +, which some hosts take for a space"
+            )
+
+
+def forms_disagree(name: str, forms: Forms) -> Iterator[Finding]:
+    """The two forms of a page do not say the same."""
+    as_html, as_json = forms
+    if as_html and as_json and _said(as_html) != _said(as_json):
+        first, second = project_page_keys(name)
+        yield Finding("forms-disagree", second, f"{first} does not say the same{_odd(as_html, as_json)}")
+
+
+def nulls(key: str, page: bytes) -> Iterator[Finding]:
+    """A JSON page that says null where one installer or another then refuses all of it (standards J10)."""
+    if b"null" not in page:
+        return
+    entries = jsonlib.loads(page).get("files", ())
+    found = {field: entry for entry in entries for field in _NOT_NULL if field in entry and entry[field] is None}
+    for field, entry in found.items():
+        yield Finding("null-value", key, f"{field} of {entry.get('filename')} is null: uv refuses the whole page")
+
+
+def lists_disagree(key: str, names: Sequence[str] | None, pages: Iterable[str]) -> Iterator[Finding]:
+    """A project list, None if there is none to read, does not name exactly the projects that have pages."""
+    odd = compare(dict.fromkeys(pages), dict.fromkeys(names if names is not None else pages))
+    if odd.missing:
+        yield Finding("list-disagrees", key, f"it does not name {some(odd.missing)}")
+    if odd.extraneous:
+        yield Finding("list-disagrees", key, f"it names {some(odd.extraneous)}, of which there is no page")
+
+
+def files_differ(advertised: Mapping[str, Sequence[Claim]], files: Mapping[str, Fingerprint]) -> Iterator[Finding]:
+    """What pages list is not there, or not with the digest and size that they state."""
+    for key, stated in advertised.items():
+        found = files.get(key)
+        for claim in stated:
+            if found is None:
+                yield Finding("missing", key, f"{claim.page} lists it")
+            elif claim.digests != {found.sha256} or claim.size not in (None, found.size):
+                digests = ", ".join(sorted(claim.digests)) or "no sha256"
+                size = "" if claim.size in (None, found.size) else f" and {claim.size:,} bytes"
+                there = f"{found.sha256}, {found.size:,} bytes"
+                yield Finding("altered", key, f"{claim.page} states {digests}{size}; it is {there}")
+
+
+def pages_disagree(manifest: Manifest, pages: Mapping[str, Forms]) -> Iterator[Finding]:
+    """Pages do not say what the manifest says: a file less, one more, or something else of one."""
+    artifacts = defaultdict(list)
+    for artifact in manifest.artifacts:
+        artifacts[artifact.project].append(artifact)
+    statuses = dict(manifest.statuses)
+    for name, group in artifacts.items():
+        wanted = project_page(name, group, statuses.get(name))
+        for key, form in zip(project_page_keys(name), pages.get(name, (None, None)), strict=True):
+            if name not in pages:
+                yield Finding("missing", key, "the manifest has files for it")
+            elif form and _said(form) != _said(wanted):
+                yield Finding("page-disagrees", key, f"the manifest does not say the same{_odd(wanted, form)}")
+
+
+def by_filename(forms: Forms) -> tuple[dict[str, PageFile], dict[str, PageFile]]:
+    """The files of each form by name; of a form that is not there, none."""
+    as_html, as_json = ({file.filename: file for file in form.files} if form else {} for form in forms)
+    return as_html, as_json
+
+
+def known_keys(manifest: Manifest | None) -> Iterator[str]:
+    """The keys of every artifact and sidecar of a manifest."""
+    for artifact in manifest.artifacts if manifest else ():
+        yield artifact_key(artifact.filename)
+        if artifact.metadata_sha256:
+            yield metadata_key(artifact.filename)
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")
+
+
+def _listed(pages: Mapping[str, Forms]) -> Iterator[tuple[str, PageFile]]:
+    for name, forms in pages.items():
+        for page, form in zip(project_page_keys(name), forms, strict=True):
+            for file in form.files if form else ():
+                yield page, file
+
+
+def _said(page: ProjectPage) -> tuple[object, ...]:
+    """What a page says, apart from the order of files and from what HTML cannot say."""
+    files = sorted((replace(file, url="") for file in page.files), key=attrgetter("filename"))
+    return page.status, page.status_reason, files
+
+
+def _odd(one: ProjectPage, other: ProjectPage) -> str:
+    """Name the files in which two pages differ."""
+    sides = [{file.filename: replace(file, url="") for file in page.files} for page in (one, other)]
+    odd = compare(*sides)
+    names = (*odd.missing, *odd.differing, *odd.extraneous)
+    return f": {some(names)}" if names else " of the project's status"
