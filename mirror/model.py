@@ -15,6 +15,8 @@ from packaging.version import Version  # noqa: TC002
 
 _HEX_LENGTH = {"md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128}
 _HEX = re.compile(r"[0-9a-f]+")
+# No user before the host: `https://known.example@other.example/` leads to the second.
+_LINK = re.compile(r"https?://[A-Za-z0-9\[][^\s\"'<>@\\/]*(?:/[^\s\"'<>\\]*|[?#][^\s\"'<>\\]*)?", re.ASCII)
 
 STRONG_ALGORITHMS = ("sha256", "sha384", "sha512")
 """What pip accepts in hash-checking mode (pip documentation, "Secure installs")."""
@@ -204,6 +206,42 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """A lock that a mirror stands for, as people may see it: by names, never by a path of somebody's machine."""
+
+    digest: str
+    """`sha256:<hex>` of the file's bytes."""
+    file: str
+    """Its filename, e.g. `poetry.lock`."""
+    project: str = ""
+    """The name of the project that it belongs to; empty when that has none."""
+    packages: int = 0
+    """Locked packages that some environment wants."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetCoverage:
+    """What a mirror holds of what one target wants, counted in cells: packages x Python versions x locks."""
+
+    target: str
+    pythons: tuple[str, ...]
+    """The Python versions that were asked for, in order."""
+    wanted: int
+    """Cells that are not excluded."""
+    wheels: int
+    """Cells with a wheel."""
+    sdists: int = 0
+    """Cells that have to build an sdist."""
+    direct: int = 0
+    """Cells that no index can serve."""
+
+    @property
+    def missing(self) -> int:
+        """Cells that should have a file, and have none."""
+        return self.wanted - self.wheels - self.sdists - self.direct
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedFile:
     """One file to hold, fetched once, whatever number of environments want it."""
 
@@ -225,6 +263,8 @@ class PlannedFile:
     requires_python: str = ""
     yanked: str | None = None
     """None when not yanked; otherwise the reason, possibly empty."""
+    cells: tuple[tuple[str, int], ...] = ()
+    """How many cells of each target use it, by target."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +287,10 @@ class Plan:
     notices: tuple[Notice, ...] = ()
     locks: tuple[str, ...] = ()
     """Digest of each lock that it was made from, `sha256:<hex>`, sorted."""
+    origins: tuple[Origin, ...] = ()
+    """Those locks by name, sorted."""
+    coverage: tuple[TargetCoverage, ...] = ()
+    """What there is for each target once every file was downloaded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +321,25 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What a project says of itself in the core metadata of its newest release; each text on one line, shortened."""
+
+    filename: str
+    """The artifact whose metadata says so."""
+    summary: str = ""
+    license: str = ""
+    """An SPDX expression where the project states one, else the name that it gives."""
+    links: tuple[tuple[str, str], ...] = ()
+    """Label and URL, in the project's order; http and https only, so that a link cannot run anything."""
+
+    def __post_init__(self) -> None:
+        """Refuse a link that is more than a link."""
+        for _, url in self.links:
+            if not _LINK.fullmatch(url):
+                raise ValueError(f"{url!r:.80} is no link to a page")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """Everything that the index is made of; what comes after it knows only names, digests and keys."""
 
@@ -285,3 +348,9 @@ class Manifest:
     statuses: tuple[tuple[NormalizedName, ProjectStatus], ...] = ()
     locks: tuple[str, ...] = field(default=())
     """Digest of each lock that it stands for, `sha256:<hex>`, sorted."""
+    about: tuple[tuple[NormalizedName, About], ...] = ()
+    """Of each project whose metadata was read, by name."""
+    origins: tuple[Origin, ...] = ()
+    """Those locks by name, sorted."""
+    coverage: tuple[TargetCoverage, ...] = ()
+    """What is here for each target."""

@@ -46,6 +46,8 @@ class Lock(ABC):
     groups: tuple[NormalizedName, ...]
     extras: tuple[NormalizedName, ...]
     notices: tuple[Notice, ...]
+    project: str = ""
+    """The name of the project that it belongs to, as its pyproject.toml states it; empty when it states none."""
     primary_index: str = ""
     """The simple index that the project puts in the place of the default one; empty when the default one stays."""
 

@@ -273,6 +273,7 @@ def parse(lock: Document, beside: Document | None, *, path: Path, allow_stale: b
         groups=groups,
         extras=extras,
         notices=(),
+        project=project.name or "",
         primary_index=project.primary_index,
         python=python,
         entries=graph.entries,

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import Version
 
 from mirror import filenames
 from mirror.errors import MirrorError
 from mirror.files import place, write_if_changed
 from mirror.model import Artifact, Level, Manifest, Notice
+from mirror.simple.description import describe
 from mirror.simple.metadata import InvalidMetadata, read_metadata, read_sdist_metadata, requires_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from mirror.model import Plan, PlannedFile
+    from packaging.utils import NormalizedName
+
+    from mirror.model import About, Plan, PlannedFile, TargetCoverage
     from mirror.pool import Pool
     from mirror.progress import Progress
 
@@ -65,7 +72,14 @@ def consolidate(
     _clear(pool.consolidated, artifacts)
     pool.digests.save()
     progress.say(_sentence(artifacts, absent))
-    manifest = Manifest(artifacts=tuple(artifacts), statuses=plan.statuses, locks=plan.locks)
+    manifest = Manifest(
+        artifacts=tuple(artifacts),
+        statuses=plan.statuses,
+        locks=plan.locks,
+        about=tuple(_about(artifacts, pool, known=known, rehash=rehash)),
+        origins=plan.origins,
+        coverage=_coverage(plan.coverage, absent),
+    )
     return Consolidation(manifest=manifest, absent=tuple(absent), notices=tuple(notices))
 
 
@@ -172,6 +186,52 @@ def _with_metadata(artifact: Artifact, held: Path, pool: Pool, notices: list[Not
     sha256 = hashlib.sha256(metadata).hexdigest()
     pool.digests.record(sidecar, sha256)
     return replace(artifact, metadata_sha256=sha256, metadata_size=len(metadata))
+
+
+def _about(
+    artifacts: Sequence[Artifact], pool: Pool, *, known: Manifest | None, rehash: bool
+) -> Iterator[tuple[NormalizedName, About]]:
+    """What each project says of itself in its newest release; what was read from the same bytes is not read again."""
+    said = dict(known.about) if known and not rehash else {}
+    digests = {artifact.filename: artifact.sha256 for artifact in known.artifacts} if known else {}
+    for name, group in groupby(sorted(artifacts, key=attrgetter("project", "filename")), key=attrgetter("project")):
+        speaker = _speaker(tuple(group))
+        before = said.get(name)
+        if before and before.filename == speaker.filename and digests.get(before.filename) == speaker.sha256:
+            yield name, before
+        else:
+            yield name, describe(_spoken(speaker, pool), speaker.filename)
+
+
+def _speaker(artifacts: Sequence[Artifact]) -> Artifact:
+    """The file that speaks for a project: of the newest version, one whose metadata lies beside it if there is one."""
+    return max(artifacts, key=lambda artifact: (Version(artifact.version), artifact.metadata_sha256 != ""))
+
+
+def _spoken(speaker: Artifact, pool: Pool) -> bytes:
+    """Its metadata; nothing when that cannot be read, of which there is a notice already."""
+    path = pool.consolidated / speaker.filename
+    with _reading(path):
+        if speaker.metadata_sha256:
+            return path.with_name(f"{path.name}.metadata").read_bytes()
+        if speaker.filename.endswith(".whl"):
+            return b""
+        try:
+            return read_sdist_metadata(path) or b""
+        except InvalidMetadata:
+            return b""
+
+
+def _coverage(planned: Sequence[TargetCoverage], absent: Sequence[PlannedFile]) -> tuple[TargetCoverage, ...]:
+    """What was planned, less the cells whose file is not here."""
+    lost: Counter[tuple[str, bool]] = Counter()
+    for file in absent:
+        for target, count in file.cells:
+            lost[target, file.filename.endswith(".whl")] += count
+    return tuple(
+        replace(row, wheels=row.wheels - lost[row.target, True], sdists=row.sdists - lost[row.target, False])
+        for row in planned
+    )
 
 
 def _valid(specifier: str) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from mirror import filenames
 from mirror.credentials import redact
 from mirror.errors import IntegrityError
-from mirror.model import Cell, Level, Notice, Plan, PlannedFile, Reason
+from mirror.model import Cell, Level, Notice, Origin, Plan, PlannedFile, Reason, TargetCoverage
 from mirror.selection import SdistPolicy
 from mirror.targets import NOARCH
 from mirror.upstream.base import Offer, Want
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
     from packaging.utils import NormalizedName
 
-    from mirror.model import LockedFile, ProjectStatus
+    from mirror.locks.base import Lock
+    from mirror.model import LockedFile, LockedPackage, ProjectStatus
     from mirror.progress import Progress
     from mirror.selection import Selection
     from mirror.upstream.base import Upstream
@@ -47,12 +49,57 @@ def plan(
     choice = _Choice(offers=offers, held=held, sdists=sdists)
     cells = tuple(choice.decide(selection) for selection in selections)
     _refuse_two_spellings(choice.files)
+    uses = _uses(cells)
     return Plan(
-        files=tuple(choice.files[filename] for filename in sorted(choice.files)),
+        files=tuple(replace(choice.files[name], cells=uses.get(name, ())) for name in sorted(choice.files)),
         cells=cells,
         statuses=_statuses(offers),
         notices=_notices(wants, offers, choice),
         locks=tuple(sorted({selection.lock.digest for selection in selections})),
+        origins=_origins(selections),
+        coverage=tuple(_coverage(target, group) for target, group in _by_target(cells).items()),
+    )
+
+
+def _uses(cells: Iterable[Cell]) -> dict[str, tuple[tuple[str, int], ...]]:
+    """How many cells of each target use a file, by filename."""
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for cell in cells:
+        if cell.filename:
+            counts[cell.filename][cell.target] += 1
+    return {filename: tuple(sorted(targets.items())) for filename, targets in counts.items()}
+
+
+def _origins(selections: Iterable[Selection]) -> tuple[Origin, ...]:
+    # By identity: a lock is a value, and a large one to hash.
+    wanted: dict[int, tuple[Lock, set[LockedPackage]]] = {}
+    for selection in selections:
+        _, packages = wanted.setdefault(id(selection.lock), (selection.lock, set()))
+        if selection.verdict is None:
+            packages.add(selection.package)
+    found = [
+        Origin(digest=lock.digest, file=lock.path.name, project=lock.project, packages=len(packages))
+        for lock, packages in wanted.values()
+    ]
+    return tuple(sorted(found, key=attrgetter("project", "file", "digest", "packages")))
+
+
+def _by_target(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
+    targets: defaultdict[str, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        targets[cell.target].append(cell)
+    return targets
+
+
+def _coverage(target: str, cells: Sequence[Cell]) -> TargetCoverage:
+    reasons = Counter(cell.reason for cell in cells)
+    return TargetCoverage(
+        target=target,
+        pythons=tuple(dict.fromkeys(cell.python for cell in cells)),
+        wanted=sum(count for reason, count in reasons.items() if not reason.excluded),
+        wheels=sum(count for reason, count in reasons.items() if reason.covered),
+        sdists=sum(cell.reason is Reason.SDIST_ONLY and cell.filename != "" for cell in cells),
+        direct=reasons[Reason.DIRECT],
     )
 
 
