@@ -6,7 +6,6 @@ ends, so that a CI log stays readable.
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
 import time
@@ -26,8 +25,10 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
-from mirror.coverage import floored
+from mirror.coverage import ADVICE, floored, problems
 from mirror.model import HOLES, Level, Reason
+from mirror.plain import line as _line
+from mirror.plain import plain as _plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from rich.progress import Task as RichTask
     from rich.progress import TaskID
 
-    from mirror.coverage import Coverage, Finding
+    from mirror.coverage import Coverage, Finding, Row
     from mirror.errors import MirrorError
     from mirror.model import Cell, Notice, Plan
     from mirror.progress import Task
@@ -47,30 +48,8 @@ _SHOWN = 12
 _TIMED = 0.5
 """Seconds; the speed of a shorter step says nothing."""
 _LOG_WIDTH = 160
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What moves a terminal's cursor, changes its colours or turns its text around; locks and pages may hold it."""
-
-
-_HINTS = {
-    Reason.NO_WHEEL: "lock a release that has a wheel for it, or leave it out with --targets or --python",
-    Reason.NOT_OFFERED: "lock a release that the index has, or name an index that has this one with INDEX_URL",
-    Reason.DIGEST_MISMATCH: "install none of these before you know what changed: the lock, the index or the disk",
-    Reason.DOWNLOAD_FAILED: "mend what is said there and run `mirror refresh` again; what is here is not fetched again",
-    Reason.NOT_PUBLISHED: "run `mirror refresh`, which publishes what the lock pins",
-    Reason.YANKED: "lock a release that is not yanked",
-    Reason.SDIST_ONLY: "lock a release that has a wheel, or let installers build the sdist and take it out of FAIL_ON",
-    Reason.DIRECT: "publish it to an index and lock it from there, or take it out of FAIL_ON",
-}
-"""What to do about each reason that can be a failure."""
-
-
-def _plain(text: str) -> str:
-    """Make text of unknown origin safe to print: control characters but the end of a line are spelled out."""
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
-
-
-def _line(text: str) -> str:
-    return _plain(" ".join(text.splitlines()))
+_ALWAYS = ("target", "cells", "covered", "%", "files", "size")
+"""Columns of the coverage table that are shown whatever they say."""
 
 
 def _print(console: RichConsole, text: str, word: str = "", style: str = "") -> None:
@@ -210,45 +189,46 @@ class Console:
         else:
             # Where nothing is published yet, that is all there is to say of every package.
             self._advise(failures)
-        table = Table(header_style="bold", box=None, pad_edge=False)
-        headings = (
-            "target",
-            "cells",
-            "covered",
-            "%",
-            "yanked",
-            "sdist only",
-            "direct",
-            "excluded",
-            "holes",
-            "files",
-            "size",
-        )
-        for heading in headings:
-            table.add_column(heading, justify="left" if heading == "target" else "right", no_wrap=True)
-        for row in coverage.rows:
-            percent = floored(row.percent) if row.wanted else "-"
-            table.add_row(
-                row.target, str(row.cells), str(row.covered), percent, str(row.yanked),
-                str(row.sdist_only), str(row.direct), str(row.excluded), str(row.holes), str(row.files),
-                decimal(row.size),
-            )  # fmt: skip
-        self._out.print(table)
-        verdict, style = ("not verified:", "red") if failures or coverage.findings else ("verified:", "green")
+        self._rows(coverage.rows)
+        verdict, style = ("not verified:", "red") if not coverage.verified(policy) else ("verified:", "green")
         _print(self._out, _line(coverage.summary), verdict, style)
+
+    def _rows(self, rows: Sequence[Row]) -> None:
+        """Show a line for each target; a column in which every line would say 0 is left out."""
+        columns: dict[str, list[str]] = {
+            "target": [row.target for row in rows],
+            "cells": [str(row.cells) for row in rows],
+            "covered": [str(row.covered) for row in rows],
+            "%": [floored(row.percent) if row.wanted else "-" for row in rows],
+            "yanked": [str(row.yanked) for row in rows],
+            "sdist only": [str(row.sdist_only) for row in rows],
+            "direct": [str(row.direct) for row in rows],
+            "excluded": [str(row.excluded) for row in rows],
+            "holes": [str(row.holes) for row in rows],
+            "files": [str(row.files) for row in rows],
+            "size": [decimal(row.size) for row in rows],
+        }
+        shown = {heading: cells for heading, cells in columns.items() if heading in _ALWAYS or set(cells) - {"0"}}
+        table = Table(header_style="bold", box=None, pad_edge=False)
+        for heading in shown:
+            table.add_column(heading, justify="left" if heading == "target" else "right", no_wrap=True)
+        for cells in zip(*shown.values(), strict=True):
+            table.add_row(*cells)
+        self._out.print(table)
 
     def _holes(self, cells: Sequence[Cell]) -> None:
         """Name every package that lacks something, where it does, and at the end what to do about it."""
-        grouped: dict[tuple[str, str, Reason], list[Cell]] = {}
-        for cell in cells:
-            grouped.setdefault((cell.package, cell.version, cell.reason), []).append(cell)
-        for (package, version, reason), group in grouped.items():
-            _print(self._out, _line(f"{package} {version} on {_places(group)}{_why(group)}"), reason, "red")
+        several = len({cell.lock for cell in cells}) > 1
+        for problem in problems(cells):
+            of = f" of {problem.lock}" if several else ""
+            why = f" ({problem.detail})" if problem.detail else ""
+            text = f"{problem.package} {problem.version}{of} on {problem.places}{why}"
+            _print(self._out, _line(text), problem.reason, "red")
         self._advise(cells)
 
     def _advise(self, cells: Sequence[Cell]) -> None:
         for reason in dict.fromkeys(cell.reason for cell in cells):
-            _print(self._out, f"{reason}: {_HINTS[reason]}", "hint:", "cyan")
+            _print(self._out, f"{reason}: {ADVICE[reason]}", "hint:", "cyan")
 
     def _findings(self, findings: Sequence[Finding]) -> None:
         """Show findings; of many of one kind a few, and how many more there are."""
@@ -260,22 +240,6 @@ class Console:
                 _print(self._out, "", _line(str(finding)), "red")
             if len(group) > _SHOWN:
                 _print(self._out, "", f"… and {len(group) - _SHOWN} more like that ({code})", "red")
-
-
-def _places(cells: Sequence[Cell]) -> str:
-    """Name environments, as flags name them: `linux-x86_64 3.11,3.12, macos-arm64 3.12`."""
-    pythons: dict[str, dict[str, None]] = {}
-    for cell in cells:
-        pythons.setdefault(cell.target, {})[cell.python] = None
-    return ", ".join(f"{target} {','.join(minors)}" for target, minors in pythons.items())
-
-
-def _why(cells: Sequence[Cell]) -> str:
-    details = list(dict.fromkeys(cell.detail for cell in cells if cell.detail))
-    if not details:
-        return ""
-    more = f"; {len(details) - 1} more like that" if len(details) > 1 else ""
-    return f" ({details[0]}{more})"
 
 
 def _counts(cells: Sequence[Cell]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ As JSON (`Coverage.to_json`), format 1; every list is sorted, so that two report
  "targets": [{"target", "cells", "covered", "percent", "yanked", "sdist_only", "direct", "excluded", "holes",
               "files", "size"}],
  "failures": [cell], "findings": [{"code", "key", "message"}],
+ "installs": [{"lock", "target", "python", "version", "installer", "packages", "left_out", "complaint"}],
  "cells": [{"lock", "package", "version", "target", "python", "reason", "filename", "detail"}]}
 ```
 """
@@ -33,6 +34,18 @@ FORMAT = 1
 
 POLICY = HOLES | {Reason.YANKED, Reason.SDIST_ONLY, Reason.DIRECT}
 """What may be called a failure: all but what is covered without a doubt, and what is not wanted."""
+
+ADVICE = {
+    Reason.NO_WHEEL: "lock a release that has a wheel for it, or leave it out with --targets or --python",
+    Reason.NOT_OFFERED: "lock a release that the index has, or name an index that has this one with INDEX_URL",
+    Reason.DIGEST_MISMATCH: "install none of these before you know what changed: the lock, the index or the disk",
+    Reason.DOWNLOAD_FAILED: "mend what is said there and run `mirror refresh` again; what is here is not fetched again",
+    Reason.NOT_PUBLISHED: "run `mirror refresh`, which publishes what the lock pins",
+    Reason.YANKED: "lock a release that is not yanked",
+    Reason.SDIST_ONLY: "lock a release that has a wheel, or let installers build the sdist and take it out of FAIL_ON",
+    Reason.DIRECT: "publish it to an index and lock it from there, or take it out of FAIL_ON",
+}
+"""What to do about each reason that can be a failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +82,69 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.code} {self.key}: {self.message}" if self.key else f"{self.code}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What one locked release lacks for one reason, in all the environments where it does."""
+
+    lock: str
+    """The lock's path as the user named it."""
+    package: NormalizedName
+    version: str
+    reason: Reason
+    cells: tuple[Cell, ...]
+    """At least one."""
+
+    @property
+    def places(self) -> str:
+        """The environments, as flags name them: `linux-x86_64 3.11,3.12, macos-arm64 3.12`."""
+        pythons: dict[str, dict[str, None]] = {}
+        for cell in self.cells:
+            pythons.setdefault(cell.target, {})[cell.python] = None
+        return ", ".join(f"{target} {','.join(minors)}" for target, minors in pythons.items())
+
+    @property
+    def detail(self) -> str:
+        """What the first cell has to say, and how many others say something else; empty when none says anything."""
+        details = list(dict.fromkeys(cell.detail for cell in self.cells if cell.detail))
+        if not details:
+            return ""
+        return details[0] + (f"; {len(details) - 1} more like that" if len(details) > 1 else "")
+
+    @property
+    def advice(self) -> str:
+        """What to do about it; empty for a reason that is never a failure."""
+        return ADVICE.get(self.reason, "")
+
+
+def problems(cells: Iterable[Cell]) -> tuple[Problem, ...]:
+    """Gather cells by lock, release and reason, in the order in which each is met first."""
+    grouped: dict[tuple[str, NormalizedName, str, Reason], list[Cell]] = {}
+    for cell in cells:
+        grouped.setdefault((cell.lock, cell.package, cell.version, cell.reason), []).append(cell)
+    return tuple(
+        Problem(lock=lock, package=package, version=version, reason=reason, cells=tuple(group))
+        for (lock, package, version, reason), group in grouped.items()
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Install:
+    """An installer's dry run of everything that a lock installs in one environment."""
+
+    lock: str
+    target: str
+    python: str
+    version: str
+    """The patch release of Python for which markers were judged."""
+    installer: str
+    """With its version, e.g. `pip 26.3`."""
+    packages: int
+    left_out: tuple[str, ...] = ()
+    """`name==version` of what has no wheel there, and is not tried."""
+    complaint: str = ""
+    """The installer's last words; empty when all was found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +188,8 @@ class Coverage:
     findings: tuple[Finding, ...]
     sizes: Mapping[str, int]
     """Bytes of each published artifact, by filename."""
+    installs: tuple[Install, ...] = ()
+    """What installers said, when they were asked."""
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
@@ -155,6 +233,9 @@ class Coverage:
         parts += [
             f"{count:,} {what if count > 1 else what.removesuffix('s')}" for what, count in counts.items() if count
         ]
+        if self.installs:
+            good = sum(not install.complaint for install in self.installs)
+            parts.append(f"{good:,} of {len(self.installs):,} dry runs of installers succeeded")
         if self.findings:
             parts.append(f"{len(self.findings):,} finding{'s' * (len(self.findings) > 1)} on the site")
         return f"{self.destination}: {', '.join(parts)}"
@@ -162,6 +243,10 @@ class Coverage:
     def failures(self, policy: frozenset[Reason] = HOLES) -> tuple[Cell, ...]:
         """The cells that break the policy."""
         return tuple(cell for cell in self.cells if cell.reason in policy)
+
+    def verified(self, policy: frozenset[Reason] = HOLES) -> bool:
+        """Whether no cell breaks the policy and nothing is wrong with the site."""
+        return not self.findings and not self.failures(policy)
 
     def to_json(self, policy: frozenset[Reason] = HOLES) -> dict[str, Any]:
         """The whole report, ready for `json.dumps`; the module says what it holds."""
@@ -176,6 +261,7 @@ class Coverage:
             "targets": [{**asdict(row), "percent": float(floored(row.percent))} for row in self.rows],
             "failures": _plain(failures),
             "findings": [asdict(finding) for finding in sorted(self.findings)],
+            "installs": [asdict(install) for install in self.installs],
             "cells": _plain(self.cells),
         }
 

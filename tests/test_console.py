@@ -318,12 +318,25 @@ def test_a_percentage_of_all_is_said_of_nothing_that_lacks_a_cell(capsys: pytest
 
 
 def test_a_table_in_a_log_is_not_cut_to_a_terminals_width(capsys: pytest.CaptureFixture[str]) -> None:
-    numbers = covered(*(cell(f"package-{number}", Reason.COVERED) for number in range(123)))
-    Console().coverage(numbers, HOLES)
+    Console().coverage(covered(*(cell(f"package-{reason}", reason) for reason in Reason)), HOLES)
     out = capsys.readouterr().out
     heading = next(line for line in out.splitlines() if line.startswith("target"))
     assert " ".join(heading.split()) == "target cells covered % yanked sdist only direct excluded holes files size"
     assert "…" not in out
+
+
+def test_where_all_is_well_the_table_says_no_more_than_that(capsys: pytest.CaptureFixture[str]) -> None:
+    Console().coverage(covered(cell("a", Reason.COVERED), cell("b", Reason.COVERED)), HOLES)
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[:2] == ["target cells covered % files size", "linux-x86_64 2 2 100.0 0 0 bytes"]
+
+
+def test_of_several_locks_the_one_that_lacks_something_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    other = replace(cell("foo"), lock="app/poetry.lock")
+    Console().coverage(covered(cell("foo"), other), HOLES)
+    lines = capsys.readouterr().out.splitlines()
+    assert "no-wheel foo 1.0 of poetry.lock on linux-x86_64 3.11" in lines
+    assert "no-wheel foo 1.0 of app/poetry.lock on linux-x86_64 3.11" in lines
 
 
 # --- on a terminal ------------------------------------------------------------------------------

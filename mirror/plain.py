@@ -1,0 +1,21 @@
+"""Text of unknown origin, made safe to show: what moves a cursor or turns text around is spelled out."""
+
+from __future__ import annotations
+
+import re
+
+_NONCHARACTERS = "\ufdd0-\ufdef" + "".join(chr(plane << 16 | low) for plane in range(17) for low in (0xFFFE, 0xFFFF))
+_CONTROL = re.compile(
+    r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff" + _NONCHARACTERS + "]"
+)
+"""What moves a terminal's cursor, changes its colours, turns its text around, or may not stand in XML and HTML."""
+
+
+def plain(text: str) -> str:
+    """The text with its control characters spelled out, but for the ends of lines."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def line(text: str) -> str:
+    """The text on one line, its control characters spelled out."""
+    return plain(" ".join(text.splitlines()))
