@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -91,6 +92,17 @@ def test_head_asks_for_no_body_and_identity_is_asked_for(site: str, client: Http
 def test_a_file_is_digested_behind_its_redirects(site: str, client: HttpClient) -> None:
     answer = client.fetch(f"{site}/moved")
     assert (answer.sha256, answer.length, answer.body) == (hashlib.sha256(BODY).hexdigest(), len(BODY), b"")
+
+
+def test_redirects_are_followed_on_request_and_the_answer_says_where_to(site: str, client: HttpClient) -> None:
+    answer = client.ask(f"{site}/moved", follow=True)
+    assert (answer.status, answer.url, answer.body) == (200, f"{site}/whole", BODY)
+
+
+def test_a_file_can_be_kept_while_it_is_digested(site: str, client: HttpClient) -> None:
+    kept = io.BytesIO()
+    assert client.fetch(f"{site}/whole", into=kept).sha256 == hashlib.sha256(kept.getvalue()).hexdigest()
+    assert kept.getvalue() == BODY
 
 
 def test_any_status_is_an_answer(site: str, client: HttpClient) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import IO
 
 LARGEST_BODY = 1 << 31
 """Bytes; nobody's wheel is larger, and a host that never stops sending must not fill the memory."""
@@ -17,7 +18,7 @@ class Answer:
     """What a host answered; nothing followed, nothing decoded."""
 
     url: str
-    """What was asked for, absolute, without credentials."""
+    """What was asked for, or where redirects that were followed led to; absolute, without credentials."""
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     """Names in lower case; several of one name are joined by `, `."""
@@ -42,16 +43,22 @@ class Client(Protocol):
     """Requests to a site. Safe for several threads."""
 
     def ask(
-        self, url: str, *, method: str = "GET", headers: Mapping[str, str] | None = None, limit: int = LARGEST_BODY
+        self,
+        url: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        limit: int = LARGEST_BODY,
+        follow: bool = False,
     ) -> Answer:
-        """One request without following redirects. `Accept-Encoding` is `identity` unless `headers` say otherwise.
+        """One request. `Accept-Encoding` is `identity` unless `headers` say otherwise.
 
-        Any status is an answer. Raise `RemoteError` when there is none, when half a body came, or when the body is
-        larger than `limit` bytes.
+        Redirects are answers, unless `follow` goes after them as installers do. Any status is an answer. Raise
+        `RemoteError` when there is none, when half a body came, or when the body is larger than `limit` bytes.
         """
 
-    def fetch(self, url: str) -> Answer:
+    def fetch(self, url: str, into: IO[bytes] | None = None) -> Answer:
         """Read a whole file, following redirects as installers do, and keep only its length and sha256.
 
-        Raise `RemoteError` when there is no answer or half a body.
+        With `into` the bytes are written there. Raise `RemoteError` when there is no answer or half a body.
         """

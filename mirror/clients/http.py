@@ -10,6 +10,7 @@ from mirror.errors import RemoteError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import IO
 
     from mirror.web import Reply, Web
 
@@ -24,10 +25,16 @@ class HttpClient:
         self._web = web
 
     def ask(
-        self, url: str, *, method: str = "GET", headers: Mapping[str, str] | None = None, limit: int = LARGEST_BODY
+        self,
+        url: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        limit: int = LARGEST_BODY,
+        follow: bool = False,
     ) -> Answer:
         """One request; see `Client.ask`."""
-        with self._web.request(method, url, {**_PLAIN, **(headers or {})}, follow=False) as reply:
+        with self._web.request(method, url, {**_PLAIN, **(headers or {})}, follow=follow) as reply:
             body = bytearray()
             for chunk in reply.chunks():
                 body += chunk
@@ -35,13 +42,15 @@ class HttpClient:
                     raise RemoteError(f"{reply.url} is larger than {limit:,} bytes")
             return _answer(reply, body=bytes(body), length=len(body))
 
-    def fetch(self, url: str) -> Answer:
+    def fetch(self, url: str, into: IO[bytes] | None = None) -> Answer:
         """Read a file for its digest; see `Client.fetch`."""
         digest, length = hashlib.sha256(), 0
         with self._web.request("GET", url, _PLAIN, follow=True) as reply:
             for chunk in reply.chunks():
                 digest.update(chunk)
                 length += len(chunk)
+                if into is not None:
+                    into.write(chunk)
             return _answer(reply, sha256=digest.hexdigest(), length=length)
 
     def close(self) -> None:
