@@ -1,13 +1,16 @@
 """The lease: one publisher at a time for each store, and a note of what it may leave behind.
 
 ```
-.mirror/lock.json    {"format": 1, "acquired", "expires", "owner": {"boot", "host", "pid", "started"}, "token",
-                      "unsettled": [key]}
+.mirror/lock.json    {"format": 1, "acquired", "expires", "lifetime", "owner": {"boot", "host", "pid", "started"},
+                      "token", "unsettled": [key]}
 ```
 
 No lease means that the store holds exactly what its current release records. A publisher that fails or is killed
 leaves its lease, and the next one learns from `unsettled` which pages may be there that no release records. The lease
 saves work; what makes publishing safe is the conditional move of the pointer (cloud 2.5).
+
+Clocks of machines disagree, so a lease is as old as the store says it is; only where a store does not tell, the owner's
+clock and ours are compared.
 """
 
 from __future__ import annotations
@@ -102,8 +105,11 @@ class Lease:
     token: str
     """Random, so that no two leases have the same bytes."""
     acquired: float
-    """Seconds since the epoch, whole."""
+    """Seconds since the epoch by the owner's clock, whole."""
     expires: float
+    """By the same clock: when it ends unless it is renewed."""
+    lifetime: float = LIFETIME
+    """Seconds for which it is good once it was stored; 0 when it was given up."""
     unsettled: tuple[str, ...] = ()
     """Pages that the store may hold although its current release does not record them; sorted."""
 
@@ -116,6 +122,7 @@ class Lease:
             "token": self.token,
             "acquired": _spell(self.acquired),
             "expires": _spell(self.expires),
+            "lifetime": self.lifetime,
             "unsettled": self.unsettled,
         }
         data = (json.dumps(fields, sort_keys=True) + "\n").encode("ascii")
@@ -134,6 +141,7 @@ class Lease:
                 token=str(document["token"]),
                 acquired=_read(document["acquired"]),
                 expires=_read(document["expires"]),
+                lifetime=float(document.get("lifetime", LIFETIME)),
                 unsettled=tuple(map(str, document["unsettled"])),
             )
         except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -142,9 +150,11 @@ class Lease:
                 hint="make sure that nobody publishes there, then remove that file",
             ) from error
 
-    def free(self, observer: Owner, now: float) -> bool:
-        """Whether nobody holds it any more: it has expired, or its process is known to be gone."""
-        return now >= self.expires or self.owner.gone(observer)
+    def left(self, now: float, age: float | None) -> float:
+        """For how many seconds it is still good: by its age as the store tells it, otherwise by `now`, our clock."""
+        if not self.lifetime:
+            return 0.0
+        return self.expires - now if age is None else self.lifetime - age
 
 
 def _spell(moment: float) -> str:
@@ -161,18 +171,23 @@ def leftover(store: Store) -> tuple[Lease, str] | None:
     return (Lease.parse(found[0], f"{store.name}: {LEASE}"), found[1]) if found else None
 
 
+def passed() -> float:
+    """Seconds that pass whatever the clock is set to meanwhile, those of a machine asleep included where it counts."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
 class Held:
     """A lease that we hold. Safe for several threads."""
 
-    def __init__(self, store: Store, lease: Lease, etag: str, clock: Callable[[], float], lifetime: float) -> None:
-        """Hold what was just stored."""
+    def __init__(self, store: Store, lease: Lease, etag: str, clock: Callable[[], float], since: float) -> None:
+        """Hold what was stored no earlier than `since`; `clock` tells how much time has passed."""
         self.unsettled = False
         """Whether the store may hold something else than its current release records."""
         self._store = store
         self._lease = lease
         self._etag = etag
         self._clock = clock
-        self._lifetime = lifetime
+        self._since = since
         self._lost: ConflictError | None = None
         self._threads = threading.Lock()
 
@@ -180,7 +195,7 @@ class Held:
         """Raise `ConflictError` when somebody else has the lease, or when ours has run out."""
         if self._lost is not None:
             raise self._lost
-        if self._clock() >= self._lease.expires:
+        if self._clock() - self._since >= self._lease.lifetime:
             raise _lost(self._store, "it could not be renewed in time")
 
     def note(self, unsettled: Iterable[str]) -> None:
@@ -190,7 +205,7 @@ class Held:
 
     def renew(self) -> None:
         """Give a sign of life. Raise `ConflictError` when the lease is lost."""
-        self._replace(expires=float(int(self._clock() + self._lifetime)))
+        self._replace(expires=float(int(time.time() + self._lease.lifetime)))
 
     def settle(self) -> None:
         """Give the lease back: the store holds what its release records."""
@@ -199,17 +214,18 @@ class Held:
 
     def abandon(self) -> None:
         """Let the next publisher in at once, and let it know that something may be unsettled."""
-        self._replace(expires=self._lease.acquired)
+        self._replace(expires=self._lease.acquired, lifetime=0.0)
 
     def _replace(self, **changes: object) -> None:
         with self._threads:
+            moment = self._clock()
             lease = replace(self._lease, token=secrets.token_hex(8), **changes)  # type: ignore[arg-type]
             try:
                 self._etag = self._store.put(LEASE, lease.body, headers(LEASE), expect=self._etag)
             except ConflictError as error:
                 self._lost = _lost(self._store, "somebody else took it over")
                 raise self._lost from error
-            self._lease = lease
+            self._lease, self._since = lease, moment
 
 
 @contextlib.contextmanager
@@ -218,10 +234,12 @@ def holding(
     owner: Owner,
     progress: Progress,
     *,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = passed,
     lifetime: float = LIFETIME,
 ) -> Iterator[Held]:
     """Hold the store's lease for the block, and renew it meanwhile.
+
+    `lifetime` is the time in seconds for which it is good without a sign of life, counted by `clock` here.
 
     A block that ends well gives it back, and so does one that raises before it noted what it may leave behind; after
     that the lease stays, expired, with the note. Raise `ConflictError` when somebody else holds it, `RemoteError` when
@@ -249,18 +267,15 @@ def holding(
 
 def _take(store: Store, owner: Owner, clock: Callable[[], float], lifetime: float) -> Held:
     found = leftover(store)
-    now = float(int(clock()))
-    if found and not found[0].free(owner, now):
-        holder = found[0]
-        raise ConflictError(
-            f"{store.name}: {holder.owner} is publishing since {_spell(holder.acquired)}",
-            hint=f"wait for it and run again; if it is gone, its lease ends at {_spell(holder.expires)}",
-        )
+    now, since = float(int(time.time())), clock()
+    if found and not found[0].owner.gone(owner):
+        _refuse_good(store, *found, now)
     lease = Lease(
         owner=owner,
         token=secrets.token_hex(8),
         acquired=now,
         expires=now + lifetime,
+        lifetime=lifetime,
         unsettled=found[0].unsettled if found else (),
     )
     try:
@@ -269,9 +284,22 @@ def _take(store: Store, owner: Owner, clock: Callable[[], float], lifetime: floa
         raise ConflictError(
             f"{store.name}: somebody else has just begun to publish", hint="wait for it and run again"
         ) from error
-    held = Held(store, lease, etag, clock, lifetime)
+    held = Held(store, lease, etag, clock, since)
     held.unsettled = found is not None
     return held
+
+
+def _refuse_good(store: Store, holder: Lease, etag: str, now: float) -> None:
+    """Raise `ConflictError` for a lease that is still good."""
+    seen = store.stat(LEASE)
+    # Another one than was read is a sign of life, of a moment ago.
+    age = seen.age if seen and seen.etag == etag else 0.0
+    left = holder.left(now, age)
+    if left > 0:
+        raise ConflictError(
+            f"{store.name}: {holder.owner} is publishing since {_spell(holder.acquired)}",
+            hint=f"wait for it and run again; if it is gone, its lease ends in {left:,.0f} seconds",
+        )
 
 
 def _beat(held: Held, done: threading.Event, interval: float) -> None:

@@ -41,7 +41,7 @@ class Bucket:
             if key not in self.objects:
                 return None
             data, modified = self.objects[key]
-            return StoredObject(key, len(data), _digest(data), modified)
+            return StoredObject(key, len(data), _digest(data), modified, told=self._clock())
 
     def read(self, key: str) -> tuple[bytes, str] | None:
         with self._lock:

@@ -370,7 +370,7 @@ def expire(store: Store) -> None:
     if found:
         lease = Lease.parse(found[0], LEASE)
         expired = Lease(
-            owner=Owner(host="elsewhere.example", pid=1), token="x", acquired=1000.0, expires=1001.0,
+            owner=Owner(host="elsewhere.example", pid=1), token="x", acquired=1000.0, expires=1001.0, lifetime=0.0,
             unsettled=lease.unsettled,
         )  # fmt: skip
         store.put(LEASE, expired.body, headers(LEASE))

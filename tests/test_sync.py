@@ -18,6 +18,7 @@ from mirror.lease import Lease, Owner, holding
 from mirror.model import Manifest
 from mirror.progress import Silence
 from mirror.release import FORMAT, Kind, Pointer, Release, current, kind
+from tests.buckets import Bucket
 from tests.sites import Site, local, make_site, render, small_site, tree, visible
 from tests.store_suite import put
 from tests.watched import Watched
@@ -410,7 +411,7 @@ def test_one_publisher_at_a_time(one: Site, two: Site, root: Path) -> None:
         with pytest.raises(ConflictError, match=r"process 1 on ci-7\.example is publishing since") as caught:
             two.publish(local(root), allow_shrink=True)
         assert caught.value.exit_code == 4
-        assert "its lease ends at" in caught.value.hint
+        assert "its lease ends in" in caught.value.hint
     assert visible(root) == before
     assert two.publish(local(root), allow_shrink=True).release
 
@@ -422,27 +423,53 @@ def test_an_expired_lease_is_taken_over(one: Site, root: Path) -> None:
     assert not (root / LEASE).exists()
 
 
-def test_a_lease_that_is_good_is_respected_until_it_expires(root: Path) -> None:
+def test_a_lease_is_as_old_as_the_store_says() -> None:
+    """Whatever the clock of whoever wrote it, and ours: that of this store is off by half a century."""
     now = [5000.0]
-    with holding(local(root), other_host(), Silence(), clock=lambda: now[0], lifetime=300):
-        now[0] = 5299.0
-        with pytest.raises(ConflictError), holding(local(root), Owner.here(), Silence(), clock=lambda: now[0]):
+    bucket = Bucket(lambda: now[0])
+    with holding(bucket, other_host(), Silence(), lifetime=300) as held:
+        for moment in (5000.0, 5299.0):
+            now[0] = moment
+            with pytest.raises(ConflictError) as caught, holding(bucket, Owner.here(), Silence()):
+                pytest.fail("two publishers at once")
+        assert "ends in 1 seconds" in caught.value.hint
+        held.renew()
+        now[0] = 5598.0
+        with pytest.raises(ConflictError), holding(bucket, Owner.here(), Silence()):
             pytest.fail("two publishers at once")
+        now[0] = 5600.0
+        with holding(bucket, Owner.here(), Silence()):
+            pass
 
 
-def test_a_publisher_that_lost_its_lease_stops(root: Path) -> None:
+def test_a_lease_that_was_given_up_is_free_at_once(one: Site, two: Site) -> None:
+    """Even where the store says that it is younger than nothing: its clock is read twice, and rounded."""
     now = [5000.0]
-    with holding(local(root), other_host(), Silence(), clock=lambda: now[0], lifetime=300) as slow:
+    bucket = Bucket(lambda: now[0])
+    one.publish(bucket)
+    with pytest.raises(RemoteError):
+        two.publish(Watched(bucket, failing="put simple/index.html"), allow_shrink=True, owner=other_host())
+    assert LEASE in bucket.objects
+    now[0] = 4999.0
+    assert two.publish(bucket, allow_shrink=True).release
+
+
+def test_a_publisher_that_lost_its_lease_stops() -> None:
+    now = [5000.0]
+    bucket = Bucket(lambda: now[0])
+    with holding(bucket, other_host(), Silence(), clock=lambda: now[0], lifetime=300) as slow:
+        now[0] = 5299.0
+        slow.check()
         now[0] = 5300.0
         with pytest.raises(ConflictError, match="renewed in time"):
             slow.check()
-        with holding(local(root), Owner.here(), Silence(), clock=lambda: now[0], lifetime=300) as quick:
+        with holding(bucket, Owner.here(), Silence(), clock=lambda: now[0], lifetime=300) as quick:
             with pytest.raises(ConflictError, match="took it over"):
                 slow.renew()
             with pytest.raises(ConflictError, match="took it over"):
                 slow.check()
             quick.check()
-    assert not (root / LEASE).exists()
+    assert LEASE not in bucket.objects
 
 
 def test_a_lease_is_renewed_while_it_is_held(root: Path) -> None:

@@ -23,6 +23,13 @@ class StoredObject:
     """An opaque value that changes whenever the bytes do; only comparable within one store."""
     modified: float | None = field(default=None, compare=False)
     """When it was stored, in seconds since the epoch by the store's clock; None where the store does not tell."""
+    told: float | None = field(default=None, compare=False)
+    """When `stat` was answered, by the same clock; None where the store does not tell, and in listings."""
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since it was stored, whatever the clock here says; None where the store does not tell."""
+        return None if self.modified is None or self.told is None else self.told - self.modified
 
 
 @dataclass(frozen=True, slots=True)
