@@ -91,6 +91,14 @@ class Console:
         """Print a result, untouched, to stdout."""
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
+    def commands(self, lines: Sequence[str]) -> None:
+        """Print lines that a CI system obeys, untouched, to stderr: so the results on stdout stay whole."""
+        sys.stderr.write("".join(f"{line}\n" for line in lines))
+
+    def marked(self, level: Level, word: str, text: str) -> None:
+        """Print a result to stdout, after a word in the style of a level."""
+        _print(self._out, _line(text), word, _STYLES[level])
+
     def say(self, text: str) -> None:
         """Show the result of a step in one line."""
         if not self._quiet:

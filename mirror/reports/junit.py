@@ -1,0 +1,105 @@
+"""The report as JUnit XML, in the part of it that every reader knows (the schema of Jenkins' xUnit plugin).
+
+A suite for each target of each destination, a case for each package and Python version: covered passes, what breaks
+the policy fails, and whatever else has no plain wheel there is skipped. A further suite has what is wrong with the
+site, and one what installers said, if they were asked. There is no time and no host in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+from mirror.coverage import ADVICE, problems
+from mirror.model import Reason
+from mirror.plain import plain
+from mirror.reports.report import INSTALL_FAILED, MEANING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mirror.coverage import Coverage, Problem
+    from mirror.model import Cell
+    from mirror.reports.report import Report
+
+
+def render(report: Report) -> bytes:
+    """The document as UTF-8."""
+    root = ET.Element("testsuites", name="mirror")
+    for coverage in report.coverages:
+        root.extend(_targets(report, coverage))
+        root.append(_site(report, coverage))
+        if coverage.installs:
+            root.append(_installs(coverage))
+    for name in ("tests", "failures", "errors"):
+        root.set(name, str(sum(int(suite.get(name, "0")) for suite in root)))
+    ET.indent(root, " ")
+    written: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return written + b"\n"
+
+
+def _targets(report: Report, coverage: Coverage) -> Iterable[ET.Element]:
+    several = len({cell.lock for cell in coverage.cells}) > 1
+    for target in dict.fromkeys(cell.target for cell in coverage.cells):
+        cells = [cell for cell in coverage.cells if cell.target == target]
+        cases = [_case(report, cell, several=several) for cell in cells]
+        yield _suite(f"{coverage.destination} {target}", cases)
+
+
+def _case(report: Report, cell: Cell, *, several: bool) -> ET.Element:
+    of = f" of {cell.lock}" if several else ""
+    case = _named(f"{cell.package} {cell.version}{of} on Python {cell.python}", cell.package)
+    if cell.reason in report.policy:
+        message = f"{cell.reason}: {MEANING[cell.reason]}"
+        text = "\n".join(part for part in (cell.detail, ADVICE[cell.reason], report.where(_alone(cell))) if part)
+        _add(case, "failure", text, type=cell.reason, message=message)
+    elif cell.reason is Reason.YANKED:
+        _add(case, "system-out", f"{MEANING[cell.reason]}: {cell.detail}")
+    elif not cell.reason.covered:
+        detail = f" ({cell.detail})" if cell.detail else ""
+        _add(case, "skipped", "", message=f"{cell.reason}: {MEANING[cell.reason]}{detail}")
+    return case
+
+
+def _alone(cell: Cell) -> Problem:
+    return problems((cell,))[0]
+
+
+def _site(report: Report, coverage: Coverage) -> ET.Element:
+    cases = []
+    for finding in report.findings(coverage):
+        if finding.code == INSTALL_FAILED:
+            continue  # has a case of its own, among the installers
+        case = _named(f"{finding.code} {finding.key}".strip(), "site")
+        _add(case, "failure", f"{finding.message}\n{report.advice(finding)}", type=finding.code, message=str(finding))
+        cases.append(case)
+    # A suite without any case would read as if nobody had looked.
+    return _suite(f"{coverage.destination} site", cases or [_named("pages and files agree", "site")])
+
+
+def _installs(coverage: Coverage) -> ET.Element:
+    cases = []
+    for install in coverage.installs:
+        place = f"{install.lock} on {install.target}, Python {install.python}"
+        case = _named(f"{install.installer} installs {place}", "installers")
+        if install.complaint:
+            _add(case, "failure", install.complaint, type="install-failed", message=f"not for {place}")
+        cases.append(case)
+    return _suite(f"{coverage.destination} installers", cases)
+
+
+def _suite(name: str, cases: list[ET.Element]) -> ET.Element:
+    counts = {kind: sum(case.find(kind) is not None for case in cases) for kind in ("failure", "skipped")}
+    suite = ET.Element("testsuite", name=plain(name), tests=str(len(cases)), failures=str(counts["failure"]),
+                       errors="0", skipped=str(counts["skipped"]))  # fmt: skip
+    suite.extend(cases)
+    return suite
+
+
+def _named(name: str, classname: str) -> ET.Element:
+    return ET.Element("testcase", name=plain(name), classname=plain(classname))
+
+
+def _add(case: ET.Element, tag: str, text: str, **attributes: str) -> None:
+    element = ET.SubElement(case, tag, {name: plain(value) for name, value in attributes.items()})
+    element.text = plain(text) or None

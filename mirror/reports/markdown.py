@@ -1,0 +1,165 @@
+"""The report as Markdown, for the summary of a CI job: the verdict, a table by target, and the rest folded away.
+
+Never longer than a limit: then the lists are cut, those of lesser weight first, and each says how much it leaves out.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mirror.coverage import floored
+from mirror.figures import counted, size
+from mirror.plain import line
+from mirror.reports.report import MEANING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mirror.coverage import Coverage, Finding, Install, Problem
+    from mirror.reports.report import Report
+
+LIMIT = 1 << 20
+"""Bytes of a job's summary on GitHub: a longer one is refused as a whole."""
+
+_MARGIN = 1 << 10
+"""Bytes below the limit that are left to whoever writes the last line of the summary."""
+_LONGEST = 400
+"""Characters of a detail, such as an installer's last words."""
+_ACTIVE = re.compile(r"[^A-Za-z0-9 ,.=()/+\-]|(?<=www)\.", re.IGNORECASE)
+"""What could be markup; a reference to a character never is (CommonMark 0.31 section 2.5)."""
+_LINKING = ":@."
+"""Of these: what GitHub makes a link of wherever it stands, unless an element comes between."""
+
+
+def render(report: Report, limit: int = LIMIT) -> bytes:
+    """The document as ASCII, of at most `limit` bytes; nothing when not even the verdict and the tables fit."""
+    parts: list[str | _List] = [_headline(report)]
+    for coverage in report.coverages:
+        parts += _destination(report, coverage)
+    return _fit(parts, limit)
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    """A list that is folded away, and may be cut."""
+
+    weight: int
+    """Those of less weight are filled first."""
+    title: str
+    head: str
+    rows: tuple[str, ...]
+
+    def text(self, kept: int) -> str:
+        """The list with its first `kept` rows."""
+        left = len(self.rows) - kept
+        cut = f"\n{left:,} more left out: they are in the other forms of the report.\n" if left else ""
+        rows = self.head + "".join(self.rows[:kept]) if kept else ""
+        fold = "<details open>" if not self.weight else "<details>"
+        return f"\n{fold}<summary>{self.title}</summary>\n\n{rows}{cut}\n</details>\n"
+
+
+def _fit(parts: Sequence[str | _List], limit: int) -> bytes:
+    # ASCII throughout, so that a character is a byte.
+    room = (
+        limit
+        - _MARGIN
+        - sum(len(part) if isinstance(part, str) else len(part.text(0)) + len(part.head) for part in parts)
+    )
+    if room < 0:
+        verdict = str(parts[0])
+        return verdict.encode("ascii") if len(verdict) <= limit - _MARGIN else b""
+    kept: dict[int, int] = {}
+    for part in sorted((part for part in parts if isinstance(part, _List)), key=lambda part: part.weight):
+        kept[id(part)] = 0
+        for row in part.rows:
+            if len(row) > room:
+                break
+            room -= len(row)
+            kept[id(part)] += 1
+    return "".join(part if isinstance(part, str) else part.text(kept[id(part)]) for part in parts).encode("ascii")
+
+
+def _headline(report: Report) -> str:
+    totals = report.totals
+    mark = "&#9989;" if report.verified else "&#10060;"
+    said = f"{totals.covered:,} of {totals.wanted:,} cells covered ({totals.percent} %)"
+    parts = [said, counted(totals.files, "file"), size(totals.size)]
+    parts += [counted(totals.holes, "hole")] if totals.holes else []
+    parts += [counted(totals.findings, "finding")] if totals.findings else []
+    return f"### {mark} {report.verdict}: {', '.join(parts)}\n"
+
+
+def _destination(report: Report, coverage: Coverage) -> list[str | _List]:
+    release = f", release {_code(coverage.release)}" if coverage.release else ", nothing is published there"
+    failures, findings = report.failures(coverage), report.findings(coverage)
+    remarks = report.remarks(coverage)
+    parts: list[str | _List] = [f"\n{_code(coverage.destination)}{release}\n\n{_targets(coverage)}"]
+    if failures:
+        title = f"<b>{counted(len(failures), 'package lacks', 'packages lack')} something</b>"
+        parts.append(_List(0, title, _PROBLEMS, tuple(_problem(report, problem) for problem in failures)))
+    if findings:
+        title = f"<b>{counted(len(findings), 'finding')} on the site</b>"
+        parts.append(_List(0, title, _FINDINGS, tuple(map(_finding, findings))))
+    if remarks:
+        title = f"{counted(len(remarks), 'remark')} that the policy lets pass"
+        parts.append(_List(1, title, _REMARKS, tuple(_remark(problem) for problem in remarks)))
+    if coverage.installs:
+        good = sum(not install.complaint for install in coverage.installs)
+        title = f"{good:,} of {counted(len(coverage.installs), 'dry run')} by installers succeeded"
+        parts.append(_List(2, title, _INSTALLS, tuple(map(_install, coverage.installs))))
+    return parts
+
+
+def _targets(coverage: Coverage) -> str:
+    rows = [
+        f"| {_code(row.target)} | {floored(row.percent) if row.wanted else '-'} | {row.covered:,} of {row.wanted:,} "
+        f"| {row.holes or '-'} | {row.sdist_only or '-'} | {row.yanked or '-'} | {row.files:,} | {size(row.size)} |\n"
+        for row in coverage.rows
+    ]
+    if not rows:
+        return "No package is locked for any target.\n"
+    head = "| target | % | covered | holes | sdist only | yanked | files | size |\n|:--|--:|--:|--:|--:|--:|--:|--:|\n"
+    return head + "".join(rows)
+
+
+_PROBLEMS = "| package | reason | where | why | what to do |\n|:--|:--|:--|:--|:--|\n"
+_REMARKS = "| package | reason | where | why |\n|:--|:--|:--|:--|\n"
+_FINDINGS = "| finding | place | what |\n|:--|:--|:--|\n"
+_INSTALLS = "| installer | lock | environment | packages | result |\n|:--|:--|:--|--:|:--|\n"
+
+
+def _problem(report: Report, problem: Problem) -> str:
+    return f"{_remark(problem)[:-2]}<br>{_code(report.where(problem))} | {problem.advice} |\n"
+
+
+def _remark(problem: Problem) -> str:
+    why = f"{_text(MEANING[problem.reason])}{': ' if problem.detail else ''}{_code(problem.detail)}"
+    return (
+        f"| {_code(f'{problem.package} {problem.version}')} | {_text(problem.reason)} "
+        f"| {_text(problem.places)} | {why} |\n"
+    )
+
+
+def _finding(finding: Finding) -> str:
+    return f"| {_text(finding.code)} | {_code(finding.key)} | {_code(finding.message)} |\n"
+
+
+def _install(install: Install) -> str:
+    place = f"{install.target} {install.version}"
+    result = _code(install.complaint) if install.complaint else "&#9989;"
+    return (
+        f"| {_text(install.installer)} | {_code(install.lock)} | {_text(place)} | {install.packages:,} | {result} |\n"
+    )
+
+
+def _code(text: str) -> str:
+    """Text of unknown origin, as code: there GitHub looks for no mention either."""
+    return f"<code>{_text(text)}</code>" if text else ""
+
+
+def _text(text: str) -> str:
+    said = line(text)
+    said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]}…"
+    return _ACTIVE.sub(lambda match: f"{'<wbr>' if match[0] in _LINKING else ''}&#{ord(match[0])};", said)
