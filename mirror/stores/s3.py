@@ -18,6 +18,7 @@ import hashlib
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from itertools import islice
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,8 +26,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 from mirror.credentials import redact
 from mirror.errors import ConflictError, IntegrityError, MirrorError, RemoteError
+from mirror.stores import s3_xml
 from mirror.stores.base import ABSENT, StoredObject
-from mirror.stores.s3_requests import Refusal, Requests, connect
+from mirror.stores.s3_client import Refusal, Reply, Request, connect
+from mirror.stores.s3_requests import Requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -34,7 +37,8 @@ if TYPE_CHECKING:
     from mirror.files import DigestCache
     from mirror.layout import Headers
     from mirror.stores.base import Body
-    from mirror.stores.s3_requests import Client
+    from mirror.stores.s3_client import Client
+    from mirror.stores.s3_xml import Listing
 
 _Answer = TypeVar("_Answer")
 
@@ -44,6 +48,7 @@ _BATCH = 1000
 """Keys in one request that removes (cloud 2.1)."""
 _MOST_PARTS = 10_000
 _PARTS_AT_ONCE = 4
+_METADATA = "x-amz-meta-"
 _DIGEST = "sha256"
 """The name of our digest in the metadata of an object."""
 _MARK = "mirror-write"
@@ -150,6 +155,7 @@ class S3Store:
         location = S3Location.parse(url, options)
         chosen = location.options
         client = connect(
+            bucket=location.bucket,
             region=chosen.region,
             profile=chosen.profile,
             endpoint_url=chosen.endpoint_url,
@@ -177,36 +183,42 @@ class S3Store:
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Every object whose key starts with `prefix`, in order of key; one request for each 1,000."""
-        start = self._location.prefix
-        parameters = self._bucket(Prefix=start + prefix)
+        start, token = self._location.prefix, ""
         while True:
-            page = self._page(parameters)
-            for found in page.get("Contents", ()):
-                yield _stored(found["Key"][len(start) :], found["Size"], found)
-            if not page.get("IsTruncated"):
+            page = self._page(start + prefix, token)
+            for found in page.objects:
+                yield replace(found, key=found.key[len(start) :]) if start else found
+            token = page.continuation
+            if not token:
                 return
-            parameters["ContinuationToken"] = page["NextContinuationToken"]
 
-    def _page(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    def _page(self, prefix: str, token: str) -> Listing:
+        query = {"list-type": "2", "encoding-type": "url", "prefix": prefix, "continuation-token": token}
+        request = self._request("GET", query={name: value for name, value in query.items() if value})
         try:
-            return self._requests.send(lambda client: client.list_objects_v2(**parameters))
+            reply = self._requests.send(lambda client: client.ask(request))
         except Refusal as refusal:
             raise self._requests.error(refusal, "list", "") from refusal
+        return self._understood(reply, lambda: s3_xml.listing(reply.body))
 
     def stat(self, key: str) -> StoredObject | None:
         """One object's size and etag; None when there is none."""
         found = self._head(key)
-        return _stored(key, found["ContentLength"], found) if found else None
+        if found is None:
+            return None
+        told = found.headers
+        return StoredObject(
+            key,
+            int(told.get("content-length", "0")),
+            _etag(found),
+            modified=_moment(told.get("last-modified")),
+            told=_moment(told.get("date")),
+        )
 
     def read(self, key: str) -> tuple[bytes, str] | None:
         """An object's bytes and etag; None when there is none."""
-
-        def act(client: Client) -> tuple[bytes, str]:
-            found = client.get_object(**self._object(key))
-            with contextlib.closing(found["Body"]) as stream:
-                return stream.read(), _etag(found)
-
-        return self._ask("read", key, act, absent=True)
+        found = self._ask("read", key, self._object("GET", key), absent=True)
+        return (found.body, _etag(found)) if found else None
 
     def digest(self, key: str, *, rehash: bool = False) -> str | None:
         """sha256 (hex) of the stored bytes; None when there is no such object.
@@ -220,23 +232,22 @@ class S3Store:
                 return None
             if known := _known_digest(found):
                 return known
-        return self._ask("read", key, lambda client: self._hash(client, key), absent=True)
+        return self._send("read", key, lambda client: self._hash(client, key), absent=True)
 
     def checksum(self, key: str) -> str | None:
         """sha256 (hex) that the store itself computed of a whole object; None when it tells none."""
-        return _checksum(self._head(key) or {})
+        found = self._head(key)
+        return _checksum(found) if found else None
 
     def _hash(self, client: Client, key: str) -> str:
         digest = hashlib.sha256()
-        with contextlib.closing(client.get_object(**self._object(key))["Body"]) as stream:
-            for chunk in stream.iter_chunks(_CHUNK):
-                digest.update(chunk)
+        for chunk in client.chunks(self._object("GET", key), _CHUNK):
+            digest.update(chunk)
         return digest.hexdigest()
 
-    def _head(self, key: str) -> dict[str, Any] | None:
-        found = self._ask(
-            "read", key, lambda client: client.head_object(**self._object(key), ChecksumMode="ENABLED"), absent=True
-        )
+    def _head(self, key: str) -> Reply | None:
+        request = self._object("HEAD", key, headers={"x-amz-checksum-mode": "ENABLED"})
+        found = self._ask("read", key, request, absent=True)
         if found is None and not self._requests.answered:
             # A HEAD cannot tell a missing object from a missing bucket; a GET can.
             self.read(key)
@@ -245,8 +256,7 @@ class S3Store:
     def _require(self, key: str, expect: str | None) -> None:
         if expect is None:
             return
-        found = self._head(key)
-        if (_etag(found) if found else ABSENT) != expect:
+        if self._etag(key) != expect:
             raise self._conflict(key)
 
     # Writing
@@ -264,44 +274,43 @@ class S3Store:
         """Do what `put` does, but leave it to the store to look at the bytes."""
         mark = secrets.token_hex(8)
         about = {
-            "ContentType": headers.content_type,
-            "CacheControl": headers.cache_control,
-            "Metadata": {
-                _DIGEST: body.sha256,
-                **({_MARK: mark} if expect is not None else {}),
-                **({_CACHE_TAG: headers.cache_tag} if headers.cache_tag else {}),
-            },
+            "Content-Type": headers.content_type,
+            "Cache-Control": headers.cache_control,
+            f"{_METADATA}{_DIGEST}": body.sha256,
+            **({f"{_METADATA}{_MARK}": mark} if expect is not None else {}),
+            **({f"{_METADATA}{_CACHE_TAG}": headers.cache_tag} if headers.cache_tag else {}),
         }
         act = self._send_parts if body.size > self._options.multipart_threshold else self._send_whole
         try:
             reply = act(key, body, about, expect)
         except Refusal as refusal:
-            reply = self._settled(key, mark) if refusal.uncertain else {}
-            if not reply:
+            settled = self._settled(key, mark) if refusal.uncertain else None
+            if settled is None:
                 raise self._refused_write(refusal, key, expect) from refusal
+            reply = settled
         except OSError as error:
             raise self._unreadable(key, error) from error
         # RGW tells no etag of what came in parts.
-        return Sent(_etag(reply) or _etag(self._head(key) or {}), reply.get("VersionId", ""))
+        return Sent(_etag(reply) or self._etag(key), reply.headers.get("x-amz-version-id", ""))
 
-    def _send_whole(self, key: str, body: Body, about: Mapping[str, Any], expect: str | None) -> dict[str, Any]:
+    def _send_whole(self, key: str, body: Body, about: Mapping[str, str], expect: str | None) -> Reply:
         checksum = base64.b64encode(bytes.fromhex(body.sha256)).decode("ascii")
 
-        def act(client: Client, condition: Mapping[str, str]) -> dict[str, Any]:
+        def act(client: Client, condition: Mapping[str, str]) -> Reply:
+            headers = {**about, **condition, "x-amz-checksum-sha256": checksum}
             with _opened(body) as stream:
-                return client.put_object(
-                    **self._object(key), **about, **condition, Body=stream, ChecksumSHA256=checksum
-                )
+                return client.ask(self._object("PUT", key, headers=headers, body=stream, sha256=body.sha256))
 
         return self._conditional(key, expect, act)
 
-    def _send_parts(self, key: str, body: Body, about: Mapping[str, Any], expect: str | None) -> dict[str, Any]:
+    def _send_parts(self, key: str, body: Body, about: Mapping[str, str], expect: str | None) -> Reply:
         """Send an object in parts; they become one when all arrived and the condition still holds."""
         self._require(key, expect)
-        created = self._requests.send(lambda client: client.create_multipart_upload(**self._object(key), **about))
-        target = {**self._object(key), "UploadId": created["UploadId"]}
+        begin = self._object("POST", key, query={"uploads": ""}, headers=about)
+        created = self._requests.send(lambda client: client.ask(begin))
+        upload = {"uploadId": self._understood(created, lambda: s3_xml.field(created.body, "UploadId"))}
         try:
-            parts = {"Parts": list(self._upload_parts(body, target))}
+            parts = s3_xml.completion(self._upload_parts(key, body, upload))
             # A file that changed while its parts were read shows another inode, size or time, and is hashed again.
             self._prove(key, body)
             # Not every store that knows conditions holds to them on completion (RGW does not).
@@ -309,32 +318,35 @@ class S3Store:
             return self._conditional(
                 key,
                 expect,
-                lambda client, condition: client.complete_multipart_upload(
-                    **target, **condition, MultipartUpload=parts
+                lambda client, condition: client.ask(
+                    self._object("POST", key, query=upload, headers=condition, body=parts)
                 ),
             )
         except BaseException:
             # The first error is the one to tell; parts that stay behind are removed by a rule of the bucket.
             with contextlib.suppress(MirrorError, Refusal):
-                self._requests.send(lambda client: client.abort_multipart_upload(**target))
+                self._requests.send(lambda client: client.ask(self._object("DELETE", key, query=upload)))
             raise
 
-    def _upload_parts(self, body: Body, target: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    def _upload_parts(self, key: str, body: Body, upload: Mapping[str, str]) -> tuple[str, ...]:
+        """Send the parts; return their etags in order."""
         size = max(self._options.part_size, -(-body.size // _MOST_PARTS))
 
-        def upload(start: int) -> dict[str, Any]:
-            number = start // size + 1
+        def send(start: int) -> str:
             with self._gate:
                 data = _part(body, start, size)
-                # The one checksum of a part that every store verifies.
-                checksum = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode("ascii")
-                reply = self._requests.send(
-                    lambda client: client.upload_part(**target, PartNumber=number, Body=data, ContentMD5=checksum)
+                request = self._object(
+                    "PUT",
+                    key,
+                    query={"partNumber": str(start // size + 1), **upload},
+                    # The one checksum of a part that every store verifies.
+                    headers={"Content-MD5": _md5(data)},
+                    body=data,
                 )
-            return {"PartNumber": number, "ETag": reply["ETag"]}
+                return self._requests.send(lambda client: client.ask(request)).headers["etag"]
 
         with ThreadPoolExecutor(_PARTS_AT_ONCE, thread_name_prefix="parts") as threads:
-            return tuple(threads.map(upload, range(0, body.size, size)))
+            return tuple(threads.map(send, range(0, body.size, size)))
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects, up to 1,000 with one request where the store knows how."""
@@ -345,19 +357,21 @@ class S3Store:
                 self._delete_one(key)
 
     def _delete_one(self, key: str) -> None:
-        self._ask("remove", key, lambda client: client.delete_object(**self._object(key)))
+        self._ask("remove", key, self._object("DELETE", key))
 
     def _delete_batch(self, keys: tuple[str, ...]) -> tuple[str, ...]:
         """Remove objects with one request; return the keys that are left."""
         start = self._location.prefix
-        objects = {"Objects": [{"Key": start + key} for key in keys], "Quiet": True}
+        body = s3_xml.removal(start + key for key in keys)
+        request = self._request("POST", query={"delete": ""}, headers={"Content-MD5": _md5(body)}, body=body)
         try:
-            reply = self._requests.send(lambda client: client.delete_objects(**self._bucket(Delete=objects)))
+            reply = self._requests.send(lambda client: client.ask(request))
         except Refusal as refusal:
             if refusal.status in _NO_BATCHES:
                 return keys
             raise self._requests.error(refusal, "remove", start + keys[0]) from refusal
-        return tuple(told["Key"][len(start) :] for told in reply.get("Errors", ()))
+        left = self._understood(reply, lambda: s3_xml.not_removed(reply.body))
+        return tuple(key[len(start) :] for key in left)
 
     def remove(self, key: str, *, expect: str) -> None:
         """Remove one object that must have the etag `expect`.
@@ -366,8 +380,8 @@ class S3Store:
         """
         self._require(key, expect)
 
-        def act(client: Client, condition: Mapping[str, str]) -> dict[str, Any]:
-            return client.delete_object(**self._object(key), **condition)
+        def act(client: Client, condition: Mapping[str, str]) -> Reply:
+            return client.ask(self._object("DELETE", key, headers=condition))
 
         try:
             self._conditional(key, expect, act)
@@ -383,9 +397,7 @@ class S3Store:
 
     # Conditions
 
-    def _conditional(
-        self, key: str, expect: str | None, act: Callable[[Client, Mapping[str, str]], dict[str, Any]]
-    ) -> dict[str, Any]:
+    def _conditional(self, key: str, expect: str | None, act: Callable[[Client, Mapping[str, str]], Reply]) -> Reply:
         """Act on the condition that `expect` stands for. Raise `Refusal`."""
         try:
             return self._requests.send(lambda client: act(client, self._condition(expect)))
@@ -400,31 +412,42 @@ class S3Store:
         if expect is None:
             return {}
         if expect == ABSENT:
-            return {"IfNoneMatch": "*"}
-        return {"IfMatch": f'"{expect}"' if self._quoting else expect}
+            return {"If-None-Match": "*"}
+        return {"If-Match": f'"{expect}"' if self._quoting else expect}
 
     def _is(self, key: str, etag: str) -> bool:
-        found = self._head(key)
-        return found is not None and _etag(found) == etag
+        return self._etag(key) == etag
 
-    def _settled(self, key: str, mark: str) -> dict[str, Any]:
+    def _settled(self, key: str, mark: str) -> Reply | None:
         """After a write whose reply may have been lost: what the store has, if that is what we sent."""
-        found = self._head(key) or {}
+        found = self._head(key)
         # Not by its bytes: somebody else may have written the same.
-        return found if found.get("Metadata", {}).get(_MARK) == mark else {}
+        return found if found and found.headers.get(f"{_METADATA}{_MARK}") == mark else None
 
-    # Parameters
+    def _etag(self, key: str) -> str:
+        found = self._head(key)
+        return _etag(found) if found else ABSENT
 
-    def _bucket(self, **parameters: Any) -> dict[str, Any]:
-        owner = {"ExpectedBucketOwner": self._options.owner} if self._options.owner else {}
-        return {"Bucket": self._location.bucket, **owner, **parameters}
+    # Requests
 
-    def _object(self, key: str) -> dict[str, Any]:
-        return self._bucket(Key=self._location.prefix + key)
+    def _request(
+        self,
+        method: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **rest: Any,
+    ) -> Request:
+        owner = {"x-amz-expected-bucket-owner": self._options.owner} if self._options.owner else {}
+        return Request(method=method, query=tuple((query or {}).items()), headers={**(headers or {}), **owner}, **rest)
 
-    # Errors
+    def _object(self, method: str, key: str, **rest: Any) -> Request:
+        return self._request(method, key=self._location.prefix + key, **rest)
 
-    def _ask(self, verb: str, key: str, act: Callable[[Client], _Answer], *, absent: bool = False) -> _Answer | None:
+    def _ask(self, verb: str, key: str, request: Request, *, absent: bool = False) -> Reply | None:
+        return self._send(verb, key, lambda client: client.ask(request), absent=absent)
+
+    def _send(self, verb: str, key: str, act: Callable[[Client], _Answer], *, absent: bool = False) -> _Answer | None:
         """Send a request about an object; None when there is none and that is an answer (`absent`)."""
         try:
             return self._requests.send(act)
@@ -433,6 +456,18 @@ class S3Store:
                 self._requests.answered |= refusal.code == "NoSuchKey"
                 return None
             raise self._requests.error(refusal, verb, self._location.prefix + key) from refusal
+
+    # Errors
+
+    def _understood(self, reply: Reply, read: Callable[[], _Answer]) -> _Answer:
+        """Read the XML of an answer. Raise `RemoteError` for what is none of S3's."""
+        try:
+            return read()
+        except (KeyError, ValueError) as error:
+            raise RemoteError(
+                f"{self.name}: this is no answer of S3: {reply.body[:80]!r}: {error}",
+                hint="check ENDPOINT_URL: it is the address of the S3 API, not of a website or console",
+            ) from error
 
     def _prove(self, key: str, body: Body) -> None:
         try:
@@ -489,24 +524,29 @@ def _part(body: Body, start: int, size: int) -> bytes:
         return stream.read(size)
 
 
-def _stored(key: str, size: int, reply: Mapping[str, Any]) -> StoredObject:
-    return StoredObject(key, size, _etag(reply), modified=reply["LastModified"].timestamp())
+def _md5(data: bytes) -> str:
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode("ascii")
 
 
-def _etag(reply: Mapping[str, Any]) -> str:
-    return str(reply.get("ETag", "")).strip('"')
+def _moment(text: str | None) -> float | None:
+    """Seconds since the epoch of a date as HTTP writes it; None without one."""
+    return parsedate_to_datetime(text).timestamp() if text else None
 
 
-def _known_digest(head: Mapping[str, Any]) -> str | None:
+def _etag(reply: Reply) -> str:
+    return reply.headers.get("etag", "").strip('"')
+
+
+def _known_digest(head: Reply) -> str | None:
     """sha256 (hex) of a whole object, as far as a HEAD tells it and does not contradict itself."""
-    known = {head.get("Metadata", {}).get(_DIGEST), _checksum(head)} - {None}
+    known = {head.headers.get(f"{_METADATA}{_DIGEST}"), _checksum(head)} - {None}
     return known.pop() if len(known) == 1 else None
 
 
-def _checksum(head: Mapping[str, Any]) -> str | None:
+def _checksum(head: Reply) -> str | None:
     # One that was made of the checksums of parts is no digest; it carries their number, or says so (cloud 2.2).
-    text = head.get("ChecksumSHA256", "")
-    if not text or "-" in text or head.get("ChecksumType") == "COMPOSITE":
+    text = head.headers.get("x-amz-checksum-sha256", "")
+    if not text or "-" in text or head.headers.get("x-amz-checksum-type") == "COMPOSITE":
         return None
     try:
         return base64.b64decode(text, validate=True).hex()

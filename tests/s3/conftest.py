@@ -14,7 +14,7 @@ from botocore.config import Config
 
 from mirror.files import DigestCache
 from mirror.stores.s3 import S3Location, S3Options, S3Store
-from mirror.stores.s3_requests import Client, connect
+from mirror.stores.s3_client import Client, connect
 from tests.s3 import servers
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Bucket:
 @lru_cache(maxsize=16)
 def _connected(bucket: str, endpoint_url: str, region: str, profile: str) -> Client:
     """Make a client once for each test, which has a bucket of its own; it takes longer than a publish."""
-    return connect(region=region, profile=profile, endpoint_url=endpoint_url, connections=9)
+    return connect(bucket=bucket, region=region, profile=profile, endpoint_url=endpoint_url, connections=9)
 
 
 def client(server: Server, service: str = "s3") -> Any:

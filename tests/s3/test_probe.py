@@ -40,8 +40,8 @@ class Heard(Silence):
 
 
 FOUND = {
-    # By server: create, replace, checksums verified, kept.
-    "rgw": (True, True, False, False),
+    # By server: create, replace, digests verified (RGW: that of the signature), kept.
+    "rgw": (True, True, True, False),
     "localstack": (True, True, True, True),
     "moto": (True, True, False, False),
     "rclone": (False, False, False, True),

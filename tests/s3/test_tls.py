@@ -1,4 +1,4 @@
-"""Over TLS boto3 sends another body than without it, and S3 itself is never reached without it."""
+"""Through TLS, without which S3 itself is never reached: certificates, and bodies that arrive as they were signed."""
 
 from __future__ import annotations
 
