@@ -75,7 +75,7 @@ class Published:
         if len(forms) == 1:
             return Worth(Reason.NOT_PUBLISHED, f"only one form of the page lists {name}")
         if key not in self.digests:
-            return Worth(Reason.NOT_PUBLISHED, f"the page lists {name}, the store does not have it")
+            return Worth(Reason.NOT_PUBLISHED, f"the page lists {name}, and it is not there")
         stored = self.digests[key] if file.digest.algorithm == "sha256" else self.others.get(key)
         if stored != file.digest:
             return Worth(Reason.DIGEST_MISMATCH, f"{name}: the lock pins {file.digest}, stored is {stored}")
