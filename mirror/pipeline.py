@@ -20,6 +20,7 @@ from mirror.phases.export import export
 from mirror.phases.index import index
 from mirror.phases.invalidate import invalidate
 from mirror.phases.plan import plan
+from mirror.phases.prove import prove, trials
 from mirror.phases.prune import prune, prune_pool
 from mirror.phases.releases import releases
 from mirror.phases.rollback import rollback
@@ -29,10 +30,12 @@ from mirror.selection import SdistPolicy, environments, select
 from mirror.state import Failures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from mirror.cdn.base import Cdn
     from mirror.downloads.base import Downloader
+    from mirror.installers.base import Here, Installer, Trial
     from mirror.lease import Owner
     from mirror.locks.base import Lock
     from mirror.model import Scope
@@ -301,6 +304,36 @@ class Pipeline:
             verify(expectations, store, self.ports.progress, manifest=manifest, rehash=self.switches.rehash)
             for store in self.ports.stores
         )
+
+    def prove(
+        self,
+        coverages: Sequence[Coverage],
+        installers: Sequence[Installer],
+        served: Callable[[str], AbstractContextManager[str]],
+        here: Here,
+    ) -> tuple[Coverage, ...]:
+        """Let installers try every environment of every lock on each destination; `served` gives one's simple index."""
+        choice = self.choice
+        wanted = tuple(
+            chain.from_iterable(
+                trials(lock, environments(lock, choice.platforms, choice.pythons, choice.baseline), choice.scope, here)
+                for lock in self.locks
+            )
+        )
+        return tuple(self._proven(coverage, wanted, installers, served) for coverage in coverages)
+
+    def _proven(
+        self,
+        coverage: Coverage,
+        wanted: Sequence[Trial],
+        installers: Sequence[Installer],
+        served: Callable[[str], AbstractContextManager[str]],
+    ) -> Coverage:
+        if not coverage.published:
+            # One finding says that nothing is there; no installer needs to.
+            return coverage
+        with served(coverage.destination) as index:
+            return prove(coverage, wanted, installers, index, self.ports.progress)
 
     @cached_property
     def locks(self) -> tuple[Lock, ...]:

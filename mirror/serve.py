@@ -13,6 +13,7 @@ import os
 import re
 import socket
 import stat
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,9 @@ _CHUNK = 1 << 18
 _PATIENCE = 3
 """Seconds that running downloads get when the server is told to stop."""
 
+_TICK = 0.2
+"""Seconds; waiting without an end could not be interrupted on Windows."""
+
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
 _RANGE = re.compile(r"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.ASCII | re.IGNORECASE)
@@ -62,9 +66,15 @@ def serve(root: Path, *, host: str = "127.0.0.1", port: int = 8000, ready: Calla
     `ready` is told the URL once connections are accepted. Raise `MirrorError` when `root` is no directory or the
     address cannot be had.
     """
+    config = _config(root)
+    with _listen(host, port) as listener, contextlib.suppress(KeyboardInterrupt):
+        _Server(config, _url(listener), ready).run(sockets=[listener])
+
+
+def _config(root: Path) -> uvicorn.Config:
     if not root.is_dir():
         raise MirrorError(f"{root} is no directory", hint="publish to it first: make refresh")
-    config = uvicorn.Config(
+    return uvicorn.Config(
         application(root),
         log_level="warning",
         access_log=False,
@@ -73,8 +83,24 @@ def serve(root: Path, *, host: str = "127.0.0.1", port: int = 8000, ready: Calla
         lifespan="off",
         timeout_graceful_shutdown=_PATIENCE,
     )
-    with _listen(host, port) as listener, contextlib.suppress(KeyboardInterrupt):
-        _Server(config, _url(listener), ready).run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def serving(root: Path) -> Iterator[str]:
+    """Serve the tree below `root` on loopback, on a free port, while the block runs; its URL. Raise as `serve` does."""
+    with _listen("127.0.0.1", 0) as listener:
+        up = threading.Event()
+        server = _Server(_config(root), _url(listener), lambda _: up.set())
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="serve", daemon=True)
+        thread.start()
+        try:
+            while not up.wait(_TICK):
+                if not thread.is_alive():
+                    raise MirrorError(f"cannot serve {root} on loopback")
+            yield _url(listener)
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def application(root: Path) -> ASGIApp:

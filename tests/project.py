@@ -82,7 +82,7 @@ def make(folder: Path, index: FaultyIndex, *, size: int = 0, names: Sequence[str
     return project
 
 
-def lock(project: Project, paths: Sequence[Sequence[Path]], **facts: Any) -> None:
+def lock(project: Project, paths: Sequence[Sequence[Path]], *, python: str = ">=3.11,<3.12", **facts: Any) -> None:
     """Write the lock of some releases, each given by its files, and offer the files on the index."""
     tables = ""
     for release in paths:
@@ -92,8 +92,8 @@ def lock(project: Project, paths: Sequence[Sequence[Path]], **facts: Any) -> Non
         for path in release:
             project.index.add(path, **facts.get(path.name, {"upload-time": "2026-01-02T03:04:05.678901Z"}))
     project.folder.mkdir(parents=True, exist_ok=True)
-    lockfiles.write(project.folder, tables, python=">=3.11,<3.12",
-                    pyproject='[project]\nname = "demo"\nrequires-python = ">=3.11,<3.12"\n')  # fmt: skip
+    lockfiles.write(project.folder, tables, python=python,
+                    pyproject=f'[project]\nname = "demo"\nrequires-python = "{python}"\n')  # fmt: skip
 
 
 def _release(filename: str) -> tuple[str, str]:

@@ -24,6 +24,7 @@ from mirror.cli.options import (
     DRY_RUN,
     EVERYTHING,
     FETCH,
+    INSTALL,
     JSON,
     LOCKS,
     PAGES,
@@ -207,13 +208,18 @@ def invalidate(session: Session) -> int:
     return 0
 
 
-@command(LOCKS, SELECTION, WORK, DESTINATION, REHASH, VERIFY, JSON)
+@command(LOCKS, SELECTION, WORK, DESTINATION, REHASH, INSTALL, VERIFY, JSON)
 def verify(session: Session) -> int:
     """Compare what is published with the lock: every package, every environment, every byte.
 
     Example: mirror verify --destination /srv/mirror --fail-on no-wheel,not-published --json
     """
-    return _judge(session, session.pipeline.verify())
+    coverages = session.pipeline.verify()
+    if session.flags["install"]:
+        from mirror.installers.host import here  # noqa: PLC0415 - it looks at the machine
+
+        coverages = session.pipeline.prove(coverages, session.installers, session.served, here())
+    return _judge(session, coverages)
 
 
 @command(WORK, DESTINATION, JSON)

@@ -91,6 +91,11 @@ REHASH: Group[Any] = (
 VERIFY: Group[Any] = (
     click.option("--fail-on", help="Coverage reasons that end in exit code 1, e.g. no-wheel,sdist-only; none: never."),
 )
+INSTALL: Group[Any] = (
+    click.option(
+        "--install", is_flag=True, help="Let pip, and uv if it is there, try every environment without installing."
+    ),
+)
 JSON: Group[Any] = (click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."),)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import platform
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -15,7 +16,7 @@ from urllib.request import url2pathname
 
 from mirror import layout, settings
 from mirror.console import Console
-from mirror.credentials import redact
+from mirror.credentials import redact, strip
 from mirror.downloads.configuration import Configuration
 from mirror.downloads.direct import DirectDownloader
 from mirror.downloads.pip import PipDownloader
@@ -33,6 +34,10 @@ from mirror.upstream.http import HttpUpstream
 from mirror.workspace import Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mirror.downloads.configuration import Network
+    from mirror.installers.base import Installer
     from mirror.locks.base import Lock
     from mirror.settings import Settings
     from mirror.stores.base import Store
@@ -152,6 +157,48 @@ class Session:
             owner=Owner.here(),
             switches=Switches(offline=chosen.offline, **{name: bool(self.flags.get(name)) for name in _SWITCHES}),
         )
+
+    @cached_property
+    def installers(self) -> tuple[Installer, ...]:
+        """The installers that can try a mirror: our own pip, and uv where there is one."""
+        # For the one command that runs them.
+        from mirror.installers.pip import Pip  # noqa: PLC0415
+        from mirror.installers.uv import Uv  # noqa: PLC0415
+
+        environ = self.configuration.environ
+
+        def network() -> Network:
+            return self.configuration.settings.network
+
+        pip, uv = Pip.find(environ, network), Uv.find(environ, network)
+        return (pip, uv) if uv else (pip,)
+
+    @contextmanager
+    def served(self, destination: str) -> Iterator[str]:
+        """The simple index of a destination: of a folder on loopback while the block runs, else where installers go.
+
+        Raise `MirrorError` when nobody said where that is.
+        """
+        if "://" not in destination or destination.startswith("file:"):
+            # The server library is imported by the few commands that need it.
+            from mirror.serve import serving  # noqa: PLC0415
+
+            with serving(_folder(destination)) as root:
+                yield f"{root}simple/"
+            return
+        known = (str(self.flags.get("url") or ""), self.settings.base_url, self.settings.cloudfront_domain)
+        addresses = [text if "://" in text else f"https://{text}" for text in known if text]
+        if destination.startswith("s3://"):
+            address = next(iter(addresses), "")
+        else:
+            # A report names an address without its credentials; installers need them.
+            address = next((text for text in addresses if strip(text) == destination), destination)
+        if not address:
+            raise MirrorError(
+                f"where do installers find {destination}? They cannot read a bucket as such",
+                hint="set BASE_URL to the address of the mirror",
+            )
+        yield f"{address.rstrip('/')}/simple/"
 
     def _store(self, destination: str, digests: DigestCache) -> Store:
         if destination.startswith("s3://"):
