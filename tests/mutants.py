@@ -222,7 +222,10 @@ def _null_upload_times(root: Path) -> None:
 
 _ZEROS = "0" * 64
 _GHOST = "alpha-1.1.tar.gz"
-_GHOST_LINK = f'<a href="../../packages/{_GHOST}#sha256={_ZEROS}">{_GHOST}</a><br>\n</body>'
+_GHOST_LINK = (
+    f'<a href="../../packages/{_GHOST}#sha256={_ZEROS}" data-size="1" data-upload-time="2024-01-02T03:04:05Z">'
+    f"{_GHOST}</a><br>\\n</body>"
+)
 _GHOST_ENTRY = (
     f',{{"filename":"{_GHOST}","url":"../../packages/{_GHOST}","hashes":{{"sha256":"{_ZEROS}"}},'
     '"size":1,"upload-time":"2024-01-02T03:04:05Z"}]}\n'
@@ -379,7 +382,37 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
 )
 
-VERIFY: Mapping[str, tuple[str, ...]] = {}
+VERIFY: Mapping[str, tuple[str, ...]] = {
+    "wheel truncated": ("altered", "digest-mismatch"),
+    "one byte flipped": ("altered", "digest-mismatch"),
+    "wheel deleted": ("missing", "not-published"),
+    "`.metadata` of another version": ("altered", "metadata-differs"),
+    "`.metadata` of another version, its digest on the pages": ("metadata-differs", "page-disagrees"),
+    "`.metadata` deleted": ("missing",),
+    "page lacks a file": ("page-disagrees", "not-published"),
+    "HTML alone lacks a file": ("forms-disagree", "not-published"),
+    "page lists a missing file": ("missing", "page-disagrees"),
+    "JSON disagrees with HTML": ("forms-disagree",),
+    "pages of no known type": ("wrong-type", "not-published"),
+    "JSON as application/json": ("wrong-type", "not-published"),
+    "stale page behind a cache": ("stale-page",),
+    "`%2B` not understood": ("missing", "not-published"),
+    "`+` bare in links, a space to the host": ("wrong-link", "missing", "not-published"),
+    "403 for the unknown": ("not-404",),
+    "200 for the unknown": ("not-404",),
+    "gzip-encoded wheel": ("encoded", "altered", "digest-mismatch"),
+    "gzip-encoded `.metadata`": ("encoded", "altered"),
+    "yank marker missing": ("page-disagrees",),
+    "root list lacks a project": ("list-disagrees",),
+    "HTML root list alone lacks a project": ("list-disagrees",),
+    "null upload-time": ("null-value", "forms-disagree"),
+    "page without its slash": ("wrong-redirect",),
+    "`HEAD` refused": ("no-head",),
+    "no ranges": ("no-ranges",),
+    "files never cached": ("wrong-cache",),
+    "pages cached for a year": ("wrong-cache",),
+    "the publisher's state is public": ("state-public",),
+}
 """By mutant: findings' codes and cells' reasons of which `mirror verify --url` reports every one."""
 
 DOCTOR: Mapping[str, tuple[str, ...]] = {}

@@ -9,20 +9,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 
 from mirror.compare import Fingerprint
 from mirror.coverage import Coverage, Expectation, Finding, parse_policy
 from mirror.errors import MirrorError, RemoteError
 from mirror.files import DigestCache
 from mirror.layout import POINTER, release_key
-from mirror.model import HOLES, Cell, Digest, LockedFile, LockedPackage, Reason
+from mirror.model import HOLES, Cell, Digest, LockedFile, Reason
 from mirror.phases.verify import verify
 from mirror.progress import Silence
 from mirror.release import Pointer, current
-from mirror.selection import accepted, sdists
 from mirror.stores.local import LocalStore
-from mirror.targets import TARGETS, Baseline, environment
+from tests.expected import expectations, locked, reasons
 from tests.sites import Site, local, make_site, tree, visible
 from tests.store_suite import put
 from tests.wheels import make_sdist, make_wheel
@@ -35,7 +33,6 @@ LINUX = "alpha-1.0-cp311-cp311-manylinux_2_17_x86_64.whl"
 ANY = "alpha-1.0-py3-none-any.whl"
 BETA = "beta-1.0.tar.gz"
 GAMMA = "gamma-1.0+local.1-py3-none-any.whl"
-ENVIRONMENTS = [environment(TARGETS[name], "3.11", Baseline()) for name in ("linux-x86_64", "macos-arm64")]
 
 
 @pytest.fixture
@@ -63,48 +60,9 @@ def root(tmp_path: Path, site: Site) -> Path:
     return tmp_path / "site"
 
 
-def locked(site: Site, algorithm: str = "sha256") -> list[LockedPackage]:
-    """What a lock pins of the site."""
-    projects = sorted({artifact.project for artifact in site.manifest.artifacts})
-    packages = []
-    for project in projects:
-        artifacts = [artifact for artifact in site.manifest.artifacts if artifact.project == project]
-        files = []
-        for artifact in artifacts:
-            data = (site.artifacts / artifact.filename).read_bytes()
-            files.append(LockedFile(artifact.filename, Digest(algorithm, hashlib.new(algorithm, data).hexdigest())))
-        packages.append(LockedPackage(name=project, version=Version(artifacts[0].version), files=tuple(files)))
-    return packages
-
-
-def expectations(packages: list[LockedPackage]) -> list[Expectation]:
-    """The question as the pipeline asks it."""
-    return [
-        Expectation(
-            lock="poetry.lock",
-            package=package.name,
-            version=str(package.version),
-            target=item.target.name,
-            python=item.python,
-            candidates=accepted(package, item),
-            sdists=sdists(package),
-            fallback=Reason.NOT_PUBLISHED if accepted(package, item) else Reason.SDIST_ONLY,
-        )
-        for package in packages
-        for item in ENVIRONMENTS
-    ]
-
-
 def check(root: Path, site: Site, *, rehash: bool = False, trusting: bool = False) -> Coverage:
     manifest = None if trusting else site.manifest
     return verify(expectations(locked(site)), local(root), Silence(), manifest=manifest, rehash=rehash, jobs=2)
-
-
-def reasons(coverage: Coverage) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for cell in coverage.cells:
-        found.setdefault(cell.package, []).append(str(cell.reason))
-    return found
 
 
 CLEAN = {"alpha": ["covered"] * 2, "beta": ["sdist-only"] * 2, "gamma": ["yanked"] * 2}

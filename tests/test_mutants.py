@@ -1,0 +1,103 @@
+"""No mutant of a published site survives: what catches each, over HTTP and in the store where it lies there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mirror.clients.http import HttpClient
+from mirror.credentials import Credentials
+from mirror.downloads.configuration import Network
+from mirror.phases.verify import verify
+from mirror.phases.visit import visit
+from mirror.progress import Silence
+from mirror.web import Web
+from tests.expected import expectations, locked, reasons
+from tests.mutants import MUTANTS, VERIFY, Mutant, mutated, serve_mutant, subject
+from tests.sites import local
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mirror.coverage import Coverage
+    from mirror.model import Manifest
+    from tests.sites import Site
+
+CLEAN = {
+    "alpha": ["covered"] * 2, "beta": ["sdist-only"] * 2, "delta": ["yanked"] * 2, "gamma": ["covered"] * 2,
+}  # fmt: skip
+KNOWING = ("stale page behind a cache", "yank marker missing", "page lacks a file")
+"""What no finding betrays to somebody who knows nothing but the lock; the last one makes a hole, though."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("subject")
+
+
+@pytest.fixture(scope="module")
+def site(folder: Path) -> Site:
+    return subject(folder)
+
+
+@pytest.fixture
+def client() -> Iterator[HttpClient]:
+    client = HttpClient(Web(Network(retries=0, timeout=10), Credentials(), {}, connections=4))
+    yield client
+    client.close()
+
+
+def look(site: Site, client: HttpClient, url: str, manifest: Manifest | None) -> Coverage:
+    return visit(expectations(locked(site)), client, url, Silence(), manifest=manifest, jobs=4)
+
+
+def caught(coverage: Coverage) -> set[str]:
+    """What a report says against the site: codes, and the reasons of the cells that changed."""
+    cells = {
+        str(cell.reason)
+        for cell in coverage.cells
+        if reasons(coverage)[cell.package] != CLEAN[cell.package] and str(cell.reason) not in CLEAN[cell.package]
+    }
+    return {finding.code for finding in coverage.findings} | cells
+
+
+def test_every_mutant_is_named_once_and_in_the_table() -> None:
+    assert [mutant.name for mutant in MUTANTS] == list(VERIFY)
+
+
+@pytest.mark.parametrize("knows", [True, False], ids=["manifest", "lock-alone"])
+def test_a_good_site_has_no_finding(folder: Path, site: Site, client: HttpClient, knows: bool) -> None:
+    with serve_mutant(folder / "root", None) as url:
+        coverage = look(site, client, url, site.manifest if knows else None)
+    assert coverage.findings == ()
+    assert reasons(coverage) == CLEAN
+    assert coverage.destination == url
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=str)
+def test_none_survives_the_look_from_outside(folder: Path, site: Site, client: HttpClient, mutant: Mutant) -> None:
+    with serve_mutant(folder / "root", mutant) as url:
+        coverage = look(site, client, url, site.manifest)
+    assert caught(coverage) >= set(VERIFY[mutant.name])
+    assert not coverage.to_json()["verified"]
+    assert all(finding.message and finding.key for finding in coverage.findings)
+    assert all(cell.detail for cell in coverage.failures())
+
+
+@pytest.mark.parametrize("mutant", [mutant for mutant in MUTANTS if mutant.name not in KNOWING], ids=str)
+def test_without_the_manifest_the_lock_is_enough(folder: Path, site: Site, client: HttpClient, mutant: Mutant) -> None:
+    with serve_mutant(folder / "root", mutant) as url:
+        coverage = look(site, client, url, None)
+    assert caught(coverage) >= set(VERIFY[mutant.name]) - {"page-disagrees"}
+    assert not coverage.to_json()["verified"]
+
+
+@pytest.mark.parametrize("mutant", [mutant for mutant in MUTANTS if mutant.stored], ids=str)
+def test_none_survives_in_the_store(folder: Path, site: Site, tmp_path: Path, mutant: Mutant) -> None:
+    root = mutated(folder / "root", tmp_path / "root", mutant)
+    coverage = verify(expectations(locked(site)), local(root), Silence(), manifest=site.manifest, rehash=True)
+    # What is told apart only by reading the wheel's own METADATA is told by the release and the manifest there.
+    assert caught(coverage) >= set(VERIFY[mutant.name]) - {"metadata-differs"} - BY_THE_HOST.get(mutant.name, set())
+    assert not coverage.to_json()["verified"]
