@@ -130,3 +130,8 @@ def artifact_href(filename: str) -> str:
     Percent-quoted, so `+` is `%2B`: S3 reads a bare `+` in a path as a space (standards H8, section 2.4).
     """
     return f"../../packages/{quote(filename, safe='')}"
+
+
+def people_href(filename: str) -> str:
+    """The relative href from a page for people about a project to an artifact; quoted alike."""
+    return artifact_href(filename).removeprefix("../")

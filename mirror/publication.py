@@ -1,8 +1,8 @@
 """Publication: bring a store from one release to the next, so that a page never lists what is not there.
 
 Everything is decided before the first write. Then, each stage whole before the next begins: artifacts, metadata, the
-pages that this release replaces, project pages, project list, front page, release manifest, pointer; removals last,
-of pages only (DESIGN rules 1 to 6).
+pages that this release replaces, project pages, project list, pages for people about projects, front page, release
+manifest, pointer; removals last, of pages only (DESIGN rules 1 to 6).
 
 A page that no page of the next release equals is kept by its digest before it is replaced, so that each release can
 come back on a store without versions. A first publish has nothing to keep.
@@ -25,6 +25,7 @@ from mirror.layout import (
     FRONT_PAGE,
     PACKAGES,
     POINTER,
+    PROJECTS,
     SIMPLE,
     former_page_key,
     headers,
@@ -288,7 +289,7 @@ class _Publisher:
             return {
                 key: found for key, found in state.release.objects.items() if not (kind(key) or Kind.STATE).immutable
             }
-        listed = {found.key: found.size for found in self.store.list(SIMPLE)}
+        listed = {found.key: found.size for prefix in (SIMPLE, PROJECTS) for found in self.store.list(prefix)}
         front = self.store.stat(FRONT_PAGE)
         if front:
             listed[FRONT_PAGE] = front.size

@@ -1,7 +1,7 @@
 """Serve a published tree over HTTP as a good static host would (standards section 1.1).
 
 The one door to starlette and uvicorn. Only what the layout knows is answered: pages below `simple/`, artifacts and
-their metadata below `packages/`, the front page. Everything else, `.mirror/` first of all, is not found.
+their metadata below `packages/`, the pages for people. Everything else, `.mirror/` first of all, is not found.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from starlette.responses import Response, StreamingResponse
 
 from mirror import layout
 from mirror.errors import MirrorError
-from mirror.simple import front
+from mirror.release import Kind, kind
+from mirror.simple.site import PEOPLE_POLICY
 
 if TYPE_CHECKING:
     import io
@@ -202,6 +203,8 @@ def _answer(tree: _Tree, request: Request) -> Response:
     path = request.scope["path"].removeprefix(request.scope.get("root_path", "")).removeprefix("/")
     if path in ("", layout.FRONT_PAGE):
         return _front(tree, request, path)
+    if kind(path) is Kind.ABOUT_PAGE:
+        return _people(tree, request, path)
     if path.startswith(layout.PACKAGES):
         return _package(tree, request, path)
     first, *rest = path.split("/")
@@ -217,7 +220,11 @@ def _answer(tree: _Tree, request: Request) -> Response:
 def _front(tree: _Tree, request: Request, path: str) -> Response:
     if path:
         return _redirect("./") if tree.exists(path) else _not_found()
-    return _whole(tree, request, layout.FRONT_PAGE, {"Content-Security-Policy": front.POLICY})
+    return _people(tree, request, layout.FRONT_PAGE)
+
+
+def _people(tree: _Tree, request: Request, key: str) -> Response:
+    return _whole(tree, request, key, {"Content-Security-Policy": PEOPLE_POLICY})
 
 
 def _package(tree: _Tree, request: Request, key: str) -> Response:

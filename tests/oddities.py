@@ -11,7 +11,7 @@ from typing import Any
 from packaging.utils import NormalizedName
 
 from mirror.filenames import parse
-from mirror.model import Artifact, Manifest, ProjectStatus
+from mirror.model import About, Artifact, Manifest, Origin, ProjectStatus, TargetCoverage
 
 _SCHEMA = Path(__file__).parent / "assets" / "simple.schema.json"
 
@@ -38,6 +38,11 @@ def status(name: str, value: str, reason: str = "") -> tuple[NormalizedName, Pro
     return NormalizedName(name), ProjectStatus(status=value, reason=reason)
 
 
+def about(filename: str, **more: Any) -> tuple[NormalizedName, About]:
+    """What a project says of itself in one of its files, as the manifest holds it."""
+    return parse(filename).name, About(filename=filename, **more)
+
+
 HOSTILE = (
     '<script>alert("1")</script> & it\'s\n\r\tyanked \x00\x07 caf\u00e9 \U0001f40d \ud800 \ufffe \U0001ffff]]> -->'
 )
@@ -58,6 +63,21 @@ FULL = manifest(
         status("stopped", "quarantined", "malware"),
     ),
     locks=("sha256:" + "c" * 64,),
+    about=(
+        about("archived-1.0.tar.gz"),
+        about(
+            "demo-1.10-py3-none-any.whl",
+            summary=HOSTILE,
+            license=HOSTILE,
+            links=((HOSTILE, "https://demo.example/?a=1&b=%3Cscript%3E#\u00e9"), ("Source", "http://demo.example")),
+        ),
+    ),
+    origins=(Origin(digest="sha256:" + "c" * 64, file="poetry.lock", project="shop", packages=6),),
+    coverage=(
+        TargetCoverage(target="linux-x86_64", pythons=("3.11", "3.12"), wanted=12, wheels=9, sdists=2, direct=1),
+        TargetCoverage(target="macos-arm64", pythons=("3.11",), wanted=6, wheels=6),
+        TargetCoverage(target="windows-amd64", pythons=("3.11",), wanted=0, wheels=0),
+    ),
 )
 
 

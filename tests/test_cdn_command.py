@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.project import Project
 
-WHOLE = ("/", "/index.html", "/simple/*")
+WHOLE = ("/", "/index.html", "/projects/*", "/simple/*")
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_refresh_invalidates_what_changed_between_sync_and_verify(
 ) -> None:
     done = run(project, stand_in, "refresh")
     assert done.returncode == 0, done.stderr
-    order = [done.stderr.index(words) for words in ("published release", "invalidating 3 paths", "every edge serves")]
+    order = [done.stderr.index(words) for words in ("published release", "invalidating 4 paths", "every edge serves")]
     assert order == sorted(order)
     assert [made.paths for made in stand_in.invalidations] == [WHOLE]
     stand_in.requests.clear()
@@ -96,7 +96,7 @@ def test_invalidate_shows_and_does_everything_when_told(project: Project, stand_
     assert run(project, stand_in, "refresh").returncode == 0
     shown = run(project, stand_in, "invalidate", "--all", "--dry-run", CLOUDFRONT_DOMAIN="cdn.example/pypi")
     assert shown.returncode == 0
-    assert "(cdn.example): would invalidate 3 paths" in shown.stderr
+    assert "(cdn.example): would invalidate 4 paths" in shown.stderr
     assert "/pypi/simple/*" in shown.stderr
     assert len(stand_in.invalidations) == 1
     assert run(project, stand_in, "invalidate").returncode == 0

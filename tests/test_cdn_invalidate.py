@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from mirror.stores.base import Body, Store
     from mirror.stores.local import LocalStore
 
-WHOLE = ("/", "/index.html", "/simple/*")
+WHOLE = ("/", "/index.html", "/projects/*", "/simple/*")
 FRONT = ("/", "/index.html")
 
 
 def project(name: str) -> tuple[str, ...]:
-    return (f"/simple/{name}/", f"/simple/{name}/index.html", f"/simple/{name}/index.v1_json")
+    people = f"/projects/{name}.html"
+    return (people, f"/simple/{name}/", f"/simple/{name}/index.html", f"/simple/{name}/index.v1_json")
 
 
 LIST = ("/simple/", "/simple/index.html", "/simple/index.v1_json")
@@ -164,7 +165,7 @@ def test_below_a_path_every_name_has_it_in_front(world: World) -> None:
     world.domain = "cdn.example/pypi"
     world.invalidate(world.publish("alpha"))
     world.invalidate(world.publish("alpha", "beta"))
-    assert world.asked[0] == ("/pypi/", "/pypi/index.html", "/pypi/simple/*")
+    assert world.asked[0] == ("/pypi/", "/pypi/index.html", "/pypi/projects/*", "/pypi/simple/*")
     assert all(path.startswith("/pypi/") for path in world.asked[1])
     assert "/pypi/simple/beta/" in world.asked[1]
 
@@ -218,8 +219,8 @@ def test_when_the_release_before_was_pruned_every_page_is_invalidated(current: W
     assert current.invalidate(result).paths == WHOLE
 
 
-def test_a_crowd_of_pages_becomes_one_wildcard_or_one_tag(world: World) -> None:
-    crowd = [f"p{number}" for number in range(301)]
+def test_a_crowd_of_pages_becomes_a_wildcard_for_each_folder_or_one_tag(world: World) -> None:
+    crowd = [f"p{number}" for number in range(226)]
     world.invalidate(world.publish("alpha"))
     result = world.publish("alpha", *crowd)
     assert len(result.puts) > 900
@@ -239,7 +240,7 @@ def test_a_dry_run_shows_everything_and_does_nothing(current: World) -> None:
     assert not found.confirmed
     assert current.stand_in.requests == []
     assert current.published == before
-    assert "would invalidate 8 paths: free within the 1,000" in " ".join(current.words.said)
+    assert "would invalidate 9 paths: free within the 1,000" in " ".join(current.words.said)
     assert "  /simple/gamma/" in current.words.said
     assert current.invalidate().paths == found.paths
 
@@ -248,8 +249,8 @@ def test_the_words_say_count_cost_and_end(world: World) -> None:
     result = world.publish("alpha")
     world.invalidate(result)
     assert world.words.said == [
-        f"CloudFront {DISTRIBUTION}: invalidating 3 paths: free within the 1,000 a month of an AWS account, beyond "
-        "them up to 0.015 USD (prices of November 2026)",
+        f"CloudFront {DISTRIBUTION}: invalidating 4 paths: free within the 1,000 a month of an AWS account, beyond "
+        "them up to 0.020 USD (prices of November 2026)",
         f"CloudFront {DISTRIBUTION}: confirmed, every edge serves release {result.release}",
     ]
 

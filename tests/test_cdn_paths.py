@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mirror.cdn import paths
 from mirror.errors import MirrorError
-from mirror.layout import artifact_href, artifact_key, project_list_keys, project_page_keys
+from mirror.layout import artifact_href, artifact_key, project_html_key, project_list_keys, project_page_keys
 
 SPELLINGS = {
     "front-page": (("index.html",), ("/", "/index.html")),
@@ -20,6 +20,7 @@ SPELLINGS = {
         project_page_keys("foo-bar"),
         ("/simple/foo-bar/", "/simple/foo-bar/index.html", "/simple/foo-bar/index.v1_json"),
     ),
+    "about-page": ((project_html_key("foo-bar"),), ("/projects/foo-bar.html",)),
     "json-only": (("simple/foo/index.v1_json",), ("/simple/foo/", "/simple/foo/index.v1_json")),
     "key-with-a-slash": (("simple/foo/", "simple/"), ("/simple/", "/simple/foo/")),
     "local-version": (("packages/a-1.0+cu121.tar.gz",), ("/packages/a-1.0%2Bcu121.tar.gz",)),
@@ -81,23 +82,24 @@ def test_a_base_that_no_cdn_takes_is_refused(path: str) -> None:
 
 
 def project_paths(count: int, base: str = "") -> tuple[str, ...]:
-    return paths.paths((key for number in range(count) for key in project_page_keys(f"p{number}")), base)
+    names = [f"p{number}" for number in range(count)]
+    return paths.paths((key for name in names for key in (*project_page_keys(name), project_html_key(name))), base)
 
 
 @pytest.mark.parametrize("base", ["", "/pypi"])
-def test_three_hundred_projects_are_named_one_by_one_and_more_at_once(base: str) -> None:
-    assert not paths.crowded(project_paths(300, base), base)
-    crowd = (*project_paths(301, base), f"{base}/packages/a.whl", f"{base}/")
+def test_some_hundred_projects_are_named_one_by_one_and_more_at_once(base: str) -> None:
+    assert not paths.crowded(project_paths(225, base), base)
+    crowd = (*project_paths(226, base), f"{base}/packages/a.whl", f"{base}/")
     assert paths.crowded(crowd, base)
     assert paths.collapsed(crowd, base) == (
-        f"{base}/", f"{base}/index.html", f"{base}/packages/a.whl", f"{base}/simple/*"
+        f"{base}/", f"{base}/index.html", f"{base}/packages/a.whl", f"{base}/projects/*", f"{base}/simple/*"
     )  # fmt: skip
 
 
 def test_a_tag_takes_the_place_of_the_wildcard() -> None:
-    assert paths.whole() == ("/", "/index.html", "/simple/*")
+    assert paths.whole() == ("/", "/index.html", "/projects/*", "/simple/*")
     assert paths.whole(tag="mirror-page") == ("#mirror-page", "/", "/index.html")
-    assert paths.collapsed(project_paths(301), tag="t") == ("#t", "/", "/index.html")
+    assert paths.collapsed(project_paths(226), tag="t") == ("#t", "/", "/index.html")
 
 
 def test_artifacts_are_no_crowd_of_pages() -> None:

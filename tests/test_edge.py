@@ -51,6 +51,8 @@ def request(uri: str, accept: str | None = None, **headers: str) -> dict[str, An
 
 REWRITES = {
     "/": "/index.html",
+    "/projects/foo-bar.html": "/projects/foo-bar.html",
+    "/projects/index.html": "/projects/index.html",
     "/simple/": "/simple/index.html",
     "/simple/index.v1_json": "/simple/index.v1_json",
     "/simple/foo/": "/simple/foo/index.html",
@@ -72,7 +74,8 @@ REDIRECTS = {
 }
 MISSING = (
     "", "simple/foo/", "//", "/.mirror/current.json", "/.mirror/", "/%2Emirror/current.json", "/robots.txt",
-    "/favicon.ico",
+    "/favicon.ico", "/projects", "/projects/", "/projects/foo", "/projects/Foo_Bar.html", "/projects/-foo.html",
+    "/projects/foo/index.html", "/projects/..%2F.mirror.html", "/projects/foo.html/", "/projects/.html",
     "/simple//", "/simple/foo//", "/simple/foo/other.html", "/simple/foo/bar/", "/simple/-foo/", "/simple/../.mirror/",
     "/simple/..", "/simple/%2e%2e/", "/packages", "/packages/", "/packages/a/b", "/packages/../.mirror/current.json",
     "/packages/..%2F.mirror%2Fcurrent.json", "/packages/a..b", "/packages/.hidden", "/packages/a%00b", "/packages/a b",

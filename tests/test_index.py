@@ -62,9 +62,9 @@ def test_only_changed_pages_are_rewritten(tmp_path: Path) -> None:
         artifacts=tuple(replace(held, yanked="broken") if held.project == "old" else held for held in FULL.artifacts),
     )
     result = index(yanked, tmp_path, Silence())
-    assert result.written == ("index.html", "simple/old/index.html", "simple/old/index.v1_json")
+    assert result.written == ("index.html", "projects/old.html", "simple/old/index.html", "simple/old/index.v1_json")
     changed = {key for key, stamp in stamps(tmp_path).items() if stamp != before[key]}
-    assert changed - {".", "simple/old"} == set(result.written)
+    assert changed - {".", "projects", "simple/old"} == set(result.written)
     assert tree(tmp_path) == dict(pages(yanked))
 
 
@@ -80,7 +80,7 @@ def test_pages_of_vanished_projects_are_removed_with_their_folder(tmp_path: Path
     index(FULL, tmp_path, Silence())
     fewer = replace(FULL, artifacts=tuple(held for held in FULL.artifacts if held.project != "old"))
     result = index(fewer, tmp_path, Silence())
-    assert result.removed == ("simple/old/index.html", "simple/old/index.v1_json")
+    assert result.removed == ("projects/old.html", "simple/old/index.html", "simple/old/index.v1_json")
     assert result.written == ("index.html", "simple/index.html", "simple/index.v1_json")
     assert tree(tmp_path) == dict(pages(fewer))
     assert not (tmp_path / "simple/old").exists()
@@ -95,6 +95,9 @@ def test_a_strangers_files_are_left_alone(tmp_path: Path) -> None:
     strangers = {
         "notes.txt": b"x",
         ".hidden.part": b"x",
+        "projects/notes.txt": b"x",
+        "projects/Not_Normalized.html": b"x",
+        "projects/old/index.html": b"x",
         "simple/robots.txt": b"x",
         "simple/gone/notes.txt": b"x",
         "simple/gone/.index.html.x.y.part": b"x",
@@ -106,19 +109,22 @@ def test_a_strangers_files_are_left_alone(tmp_path: Path) -> None:
     for key, data in strangers.items():
         (root / key).parent.mkdir(parents=True, exist_ok=True)
         (root / key).write_bytes(data)
+    (root / "projects/linked.html").symlink_to(outside / "index.html")
     (root / "simple/linked").symlink_to(outside)
     (root / "simple/gone/index.htm").symlink_to(outside / "index.html")
     kept = manifest(artifact("old-1.0.tar.gz"))
     result = index(kept, root, Silence())
-    assert result.removed == ("simple/gone/index.html", "simple/gone/index.v1_json")
+    assert result.removed == ("projects/gone.html", "simple/gone/index.html", "simple/gone/index.v1_json")
     assert {key: data for key, data in tree(root).items() if key in strangers} == strangers
     assert (root / "simple/linked").is_symlink()
+    assert (root / "projects/linked.html").is_symlink()
     assert (outside / "index.html").read_text() == "not ours"
 
 
 def test_what_a_killed_run_left_is_swept(tmp_path: Path) -> None:
     index(FULL, tmp_path, Silence())
-    for key in (".index.html.abc_1.part", "simple/.index.v1_json.x9.part", "simple/old/.index.html.k.part"):
+    parts = ("simple/.index.v1_json.x9.part", "simple/old/.index.html.k.part", "projects/.old.html.k_0.part")
+    for key in (".index.html.abc_1.part", *parts):
         (tmp_path / key).write_bytes(b"half")
     result = index(FULL, tmp_path, Silence())
     assert result.removed == result.written == ()

@@ -143,7 +143,7 @@ def test_only_this_distribution_reads_the_private_bucket_and_never_its_state(blu
         assert statement["Condition"] == {"StringEquals": only}
     read, see = allowed
     assert (read["Action"], see["Action"]) == ("s3:GetObject", "s3:ListBucket")
-    assert read["Resource"] == [f"{bucket}/index.html", f"{bucket}/simple/*", f"{bucket}/packages/*"]
+    assert read["Resource"] == [f"{bucket}/{key}" for key in ("index.html", "projects/*", "simple/*", "packages/*")]
     assert see["Resource"] == bucket
 
 
@@ -157,7 +157,7 @@ def test_everybody_reads_pages_and_packages_of_a_public_bucket_over_https_only()
     ]
     read = allowed[0]
     assert (read["Principal"], read["Action"]) == ("*", "s3:GetObject")
-    assert read["Resource"] == [f"{BUCKET}/simple/*", f"{BUCKET}/packages/*"]
+    assert read["Resource"] == [f"{BUCKET}/{key}" for key in ("index.html", "projects/*", "simple/*", "packages/*")]
     assert all(each["Condition"]["Bool"] == {"aws:SecureTransport": "true"} for each in allowed)
     assert not any(each["Type"].startswith("AWS::CloudFront::") for each in found.resources.values())
 
@@ -295,9 +295,9 @@ def test_a_publisher_may_do_what_it_must_and_nothing_else() -> None:
     found = resolver(MODES["cdn-github"])
     assert found.properties("Publisher")["ManagedPolicyArns"] == [f"arn:aws:iam::{ACCOUNT}:policy/PublishPolicy"]
     granted = allowed(found, "PublishPolicy")
-    keys = {f"{BUCKET}/{key}" for key in ("index.html", "simple/*", "packages/*", ".mirror/*")}
+    keys = {f"{BUCKET}/{key}" for key in ("index.html", "projects/*", "simple/*", "packages/*", ".mirror/*")}
     assert granted["s3:PutObject"] == granted["s3:GetObject"] == keys
-    removed = {f"{BUCKET}/{key}" for key in ("simple/*", ".mirror/lock.json", ".mirror/probe/*")}
+    removed = {f"{BUCKET}/{key}" for key in ("projects/*", "simple/*", ".mirror/lock.json", ".mirror/probe/*")}
     assert granted["s3:DeleteObject"] == removed
     assert granted["s3:ListBucket"] == {BUCKET}
     assert all(granted[action] == {DISTRIBUTION} for action in granted if action.startswith("cloudfront:"))

@@ -18,6 +18,7 @@ from packaging.version import Version
 from mirror import layout
 from mirror.filenames import parse
 from mirror.model import Manifest
+from mirror.release import Kind, kind
 from mirror.simple import html
 from mirror.simple import json as json_form
 from mirror.simple.site import pages
@@ -298,7 +299,10 @@ def test_f3_files_are_sorted_by_version_not_by_text() -> None:
 
 
 def test_f4_pages_come_in_publishing_order() -> None:
-    assert list(SITE)[-3:] == ["simple/index.html", "simple/index.v1_json", "index.html"]
+    about = [f"projects/{name}.html" for name in NAMES]
+    assert list(SITE)[2 * len(NAMES) :] == ["simple/index.html", "simple/index.v1_json", *about, "index.html"]
+    kinds = [list(Kind).index(kind(key) or Kind.STATE) for key in SITE]
+    assert kinds == sorted(kinds)
 
 
 def test_f5_the_same_manifest_in_any_order_gives_the_same_bytes() -> None:

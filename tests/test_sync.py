@@ -60,6 +60,7 @@ def test_the_first_publish(one: Site, root: Path) -> None:
         Kind.METADATA: 2,
         Kind.PROJECT_PAGE: 4,
         Kind.PROJECT_LIST: 2,
+        Kind.ABOUT_PAGE: 2,
         Kind.FRONT_PAGE: 1,
     }
     wanted = dict(tree(one.pages))
@@ -87,7 +88,8 @@ def test_the_order_of_publishing(one: Site, two: Site, root: Path) -> None:
     puts = [kind(key) for what, key in writes if what == "put"]
     assert puts == sorted(puts, key=lambda kind: order.index(kind or Kind.STATE))
     assert [key for _, key in writes if key.startswith(".mirror/")][-1] == POINTER
-    assert writes[-2:] == [("delete", "simple/beta/index.html"), ("delete", "simple/beta/index.v1_json")]
+    gone = ("projects/beta.html", "simple/beta/index.html", "simple/beta/index.v1_json")
+    assert writes[-3:] == [("delete", key) for key in gone], "what links to a page goes before it"
 
 
 def test_an_empty_manifest_is_a_site_without_projects(tmp_path: Path, root: Path) -> None:
@@ -125,9 +127,11 @@ def test_only_what_changed_is_put(one: Site, two: Site, root: Path) -> None:
         "simple/gamma/index.v1_json",
         "simple/index.html",
         "simple/index.v1_json",
+        "projects/alpha.html",
+        "projects/gamma.html",
         "index.html",
     )
-    assert result.deletes == ("simple/beta/index.html", "simple/beta/index.v1_json")
+    assert result.deletes == ("projects/beta.html", "simple/beta/index.html", "simple/beta/index.v1_json")
     assert (root / "packages/beta-1.0-py3-none-any.whl").exists(), "artifacts wait for prune"
     found = current(local(root).read, "site")
     assert found is not None

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from mirror.errors import MirrorError
-from mirror.layout import FRONT_PAGE, HTML, JSON, SIMPLE, STATE
+from mirror.layout import FRONT_PAGE, HTML, JSON, PROJECTS, SIMPLE, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-SPELLINGS = 3
-"""Paths of one project: the folder, the HTML page, the JSON page."""
-CROWD = 300 * SPELLINGS
-"""Paths of pages above which one wildcard takes their place: most of what is free in a month."""
+SPELLINGS = 4
+"""Paths of one project: the folder, the HTML page, the JSON page, the page for people."""
+CROWD = 225 * SPELLINGS
+"""Paths of pages above which wildcards take their place: most of what is free in a month."""
 BATCH = 1000
 """Paths in one request. CloudFront takes up to 3,000 and bills by the path, so smaller ones cost nothing."""
 LONGEST = 4000
@@ -62,14 +62,19 @@ def base_of(path: str) -> str:
 
 
 def whole(base: str = "", tag: str = "") -> tuple[str, ...]:
-    """Every page at once: by the tag that all of them carry, or by one wildcard."""
-    pages = f"#{tag}" if tag else f"{base}/{SIMPLE}*"
-    return tuple(sorted({*paths((FRONT_PAGE,), base), pages}))
+    """Every page at once: by the tag that all of them carry, or by a wildcard for each folder of them."""
+    pages = (f"#{tag}",) if tag else tuple(f"{folder}*" for folder in _folders(base))
+    return tuple(sorted({*paths((FRONT_PAGE,), base), *pages}))
+
+
+def _folders(base: str) -> tuple[str, ...]:
+    """Where the pages are, all but the front page."""
+    return f"{base}/{PROJECTS}", f"{base}/{SIMPLE}"
 
 
 def crowded(spelled: Sequence[str], base: str = "") -> bool:
     """Whether so many pages are named that it is better to name all of them at once."""
-    return sum(path.startswith(f"{base}/{SIMPLE}") for path in spelled) > CROWD
+    return sum(path.startswith(_folders(base)) for path in spelled) > CROWD
 
 
 def merged(spelled: Iterable[str]) -> tuple[str, ...]:
@@ -81,7 +86,7 @@ def merged(spelled: Iterable[str]) -> tuple[str, ...]:
 
 def collapsed(spelled: Iterable[str], base: str = "", tag: str = "") -> tuple[str, ...]:
     """Put `whole` in the place of every page that is named."""
-    others = (path for path in spelled if not path.startswith(f"{base}/{SIMPLE}"))
+    others = (path for path in spelled if not path.startswith(_folders(base)))
     return merged({*others, *whole(base, tag)})
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mirror.errors import MirrorError, RemoteError
 from mirror.infra.aws import Refused, translated
 from mirror.infra.template import TAG
-from mirror.layout import FRONT_PAGE, PACKAGES, SIMPLE, STATE
+from mirror.layout import FRONT_PAGE, PACKAGES, PROJECTS, SIMPLE, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,5 +160,5 @@ class Bucket:
 
 
 def _note(key: str, strangers: set[str]) -> None:
-    if key != FRONT_PAGE and not key.startswith((SIMPLE, PACKAGES, STATE)):
+    if key != FRONT_PAGE and not key.startswith((PROJECTS, SIMPLE, PACKAGES, STATE)):
         strangers.add(key)

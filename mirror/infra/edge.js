@@ -14,6 +14,8 @@ const OFFERS = [
   [['text/html'], HTML_PAGE]
 ];
 const NAME = /^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$/;
+// Of a page for people about a project: there is no other spelling.
+const ABOUT = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?\.html$/;
 const FILE = /^[A-Za-z0-9](?:[A-Za-z0-9._!-]|%2B|%21)*$/;
 
 function handler(event) {
@@ -34,6 +36,9 @@ function handler(event) {
   }
   if (path[1] === 'packages' && path.length === 3) {
     return artifact(request, path[2]);
+  }
+  if (path[1] === 'projects' && path.length === 3) {
+    return ABOUT.test(path[2]) ? request : missing();
   }
   if (path[1] === 'simple' && path.length === 3) {
     return list(request, path[2]);

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mirror.layout import FRONT_PAGE, LEASE, PACKAGES, SIMPLE, STATE
+from mirror.layout import FRONT_PAGE, LEASE, PACKAGES, PROJECTS, SIMPLE, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ Document = dict[str, Any]
 Value = Any
 """A string, or a CloudFormation function that becomes one."""
 
-PUBLIC = (FRONT_PAGE, f"{SIMPLE}*", f"{PACKAGES}*")
+PUBLIC = (FRONT_PAGE, f"{PROJECTS}*", f"{SIMPLE}*", f"{PACKAGES}*")
 """What a reader may see; never the state."""
 PROBES = f"{STATE}probe/"
 """Scratch objects by which a store shows what it can do."""
@@ -40,7 +40,7 @@ def publisher(bucket: Value, objects: Sequence[Value], distribution: Value | Non
         _statement("ReadBucket", ["s3:GetBucketLocation", "s3:GetBucketVersioning"], bucket),
         _statement(
             "ListBucket", ["s3:ListBucket"], bucket,
-            StringLikeIfExists={"s3:prefix": ["", FRONT_PAGE, f"{SIMPLE}*", f"{PACKAGES}*", f"{STATE}*"]},
+            StringLikeIfExists={"s3:prefix": ["", *PUBLISHED]},
         ),
         _statement(
             "Publish",
@@ -66,9 +66,9 @@ def publisher(bucket: Value, objects: Sequence[Value], distribution: Value | Non
     return statements
 
 
-PUBLISHED = (FRONT_PAGE, f"{SIMPLE}*", f"{PACKAGES}*", f"{STATE}*")
+PUBLISHED = (*PUBLIC, f"{STATE}*")
 """Keys that a publisher reads and writes."""
-REMOVED = (f"{SIMPLE}*", LEASE, f"{PROBES}*")
+REMOVED = (f"{PROJECTS}*", f"{SIMPLE}*", LEASE, f"{PROBES}*")
 """Keys that a publisher removes: pages, the lock and probes. Artifacts and releases are `prune`'s."""
 PRUNED = (f"{PACKAGES}*", f"{STATE}*")
 """Keys that only `mirror prune` removes."""
@@ -133,7 +133,7 @@ def everybody_reads(bucket: Value, objects: Sequence[Value]) -> list[Document]:
             "Principal": "*",
             "Action": "s3:ListBucket",
             "Resource": bucket,
-            "Condition": {**secure, "StringLikeIfExists": {"s3:prefix": [f"{SIMPLE}*", f"{PACKAGES}*"]}},
+            "Condition": {**secure, "StringLikeIfExists": {"s3:prefix": list(PUBLIC)}},
         },
     ]
 

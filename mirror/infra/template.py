@@ -14,7 +14,7 @@ from mirror.infra import policy
 from mirror.infra.blueprint import Blueprint, Identity, Mode
 from mirror.infra.edge import edge_function
 from mirror.layout import FRONT_PAGE, PACKAGES, SIMPLE
-from mirror.simple import front
+from mirror.simple.site import PEOPLE_POLICY
 
 Resource = dict[str, Any]
 
@@ -105,7 +105,7 @@ def _bucket_policy(blueprint: Blueprint) -> Resource:
         objects = _objects(policy.PUBLIC)
         reads = policy.distribution_reads(bucket, objects, _distribution_arn(), _ref("AWS::AccountId"))
     else:
-        reads = policy.everybody_reads(bucket, _objects((f"{SIMPLE}*", f"{PACKAGES}*")))
+        reads = policy.everybody_reads(bucket, _objects(policy.PUBLIC))
     secure = policy.secure_transport(bucket, _objects(("*",))[0])
     return {
         "Type": "AWS::S3::BucketPolicy",
@@ -140,7 +140,7 @@ def _delivery(blueprint: Blueprint) -> dict[str, Resource]:
             },
         },
         "PageCache": _page_cache(),
-        "FrontHeaders": _headers("front", front.POLICY),
+        "FrontHeaders": _headers("front", PEOPLE_POLICY),
         "PageHeaders": _headers("pages", _PAGE_POLICY, Vary="Accept"),
         "FileHeaders": _headers("files", ""),
         "Distribution": {

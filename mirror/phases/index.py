@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mirror import layout
 from mirror.errors import MirrorError
 from mirror.files import write
+from mirror.release import Kind, kind
 from mirror.simple import site
 
 if TYPE_CHECKING:
@@ -19,10 +20,9 @@ if TYPE_CHECKING:
     from mirror.model import Manifest
     from mirror.progress import Progress
 
-_PAGES = (layout.HTML, layout.JSON)
 _PROJECT = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 # What `files.writing` leaves beside a page when it is killed.
-_LEFTOVER = re.compile(rf"\.({'|'.join(map(re.escape, _PAGES))})\.[A-Za-z0-9_]+\.part")
+_LEFTOVER = re.compile(rf"\.({re.escape(layout.JSON)}|[a-z0-9-]+\.html)\.[A-Za-z0-9_]+\.part")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,8 @@ def index(manifest: Manifest, directory: Path, progress: Progress, *, dry_run: b
 
 def _count(manifest: Manifest) -> int:
     projects = len({artifact.project for artifact in manifest.artifacts})
-    return len(_PAGES) * (projects + 1) + 1
+    # Each project in both forms and for people, the project list in both forms, the front page.
+    return 3 * projects + 3
 
 
 def _holds(path: Path, body: bytes) -> bool:
@@ -95,13 +96,13 @@ def _remove_vanished(directory: Path, kept: set[str], *, dry_run: bool) -> list[
 
 def _ours(directory: Path) -> Iterator[tuple[Path, str]]:
     """Regular files that this phase could have written, with their keys; symbolic links are a stranger's."""
-    folders = [(directory, "", (layout.FRONT_PAGE,)), (directory / layout.SIMPLE, layout.SIMPLE, _PAGES)]
+    folders = [(directory / prefix, prefix) for prefix in ("", layout.PROJECTS, layout.SIMPLE)]
     for entry in _scan(directory / layout.SIMPLE):
         if _PROJECT.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
-            folders.append((Path(entry.path), f"{layout.SIMPLE}{entry.name}/", _PAGES))
-    for folder, prefix, names in folders:
+            folders.append((Path(entry.path), f"{layout.SIMPLE}{entry.name}/"))
+    for folder, prefix in folders:
         for entry in _scan(folder):
-            known = entry.name in names or _LEFTOVER.fullmatch(entry.name)
+            known = (kind(f"{prefix}{entry.name}") or Kind.STATE).page or _LEFTOVER.fullmatch(entry.name)
             if known and entry.is_file(follow_symlinks=False):
                 yield Path(entry.path), f"{prefix}{entry.name}"
 

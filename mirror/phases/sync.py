@@ -20,6 +20,7 @@ from mirror.layout import (
     JSON,
     artifact_key,
     metadata_key,
+    project_html_key,
     project_list_keys,
     project_page_keys,
     slash_key,
@@ -149,7 +150,7 @@ def _read_site(manifest: Manifest, pages: Path, artifacts: Path, *, slash_keys: 
             found = Fingerprint(artifact.metadata_sha256, artifact.metadata_size)
             add(metadata_key(artifact.filename), artifacts / f"{artifact.filename}.metadata", found)
     for name in sorted(projects):
-        for key in project_page_keys(name):
+        for key in (*project_page_keys(name), project_html_key(name)):
             add(key, pages / key, _fingerprint(pages / key))
     for key in (*project_list_keys(), FRONT_PAGE):
         add(key, pages / key, _fingerprint(pages / key))

@@ -50,6 +50,7 @@ from mirror.layout import (
     JSON,
     PACKAGES,
     POINTER,
+    PROJECTS,
     SIMPLE,
     artifact_key,
     project_list_keys,
@@ -190,9 +191,10 @@ class _Reading:
         return found
 
     def page_sizes(self, listed: Mapping[str, StoredObject]) -> dict[str, int]:
-        """Every page that is there, the front page included."""
+        """Every page that is there: those for installers, which are `listed`, and those for people."""
+        sizes = {found.key: found.size for found in (*listed.values(), *self.store.list(PROJECTS))}
         front = self.store.stat(FRONT_PAGE)
-        return {key: found.size for key, found in {**listed, **({FRONT_PAGE: front} if front else {})}.items()}
+        return {**sizes, **({FRONT_PAGE: front.size} if front else {})}
 
     def other_digests(self, expectations: Sequence[Expectation], files: Mapping[str, Fingerprint]) -> dict[str, Digest]:
         """For files that a lock pins with something else than sha256: that digest of what is stored."""

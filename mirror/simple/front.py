@@ -2,249 +2,138 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections import Counter
-from dataclasses import dataclass
-from functools import lru_cache
-from itertools import groupby
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from packaging.version import Version
-
-from mirror.layout import SIMPLE
+from mirror.coverage import floored
+from mirror.layout import SIMPLE, project_html_key, project_list_keys
+from mirror.model import Origin
 from mirror.simple.html import escape
+from mirror.simple.people import (
+    ADDRESS,
+    INDEX,
+    YANKED,
+    Dress,
+    ascii_bytes,
+    closing,
+    count,
+    foreign,
+    opening,
+    size,
+    snippet,
+    status_tag,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from packaging.utils import NormalizedName
+    from mirror.model import Manifest, TargetCoverage
+    from mirror.simple.held import HeldProject
 
-    from mirror.model import Artifact, Manifest
-
-_version = lru_cache(maxsize=65536)(Version)
-
-# The page does not know where it will be served, so that it works at every address: people put theirs in.
-_ADDRESS = "https://mirror.example/"
-
-_STYLE = """
-:root{color-scheme:light dark;--ink:#1c2330;--soft:#5a6475;--page:#fbfaf7;--card:#fff;--line:#e3e0d8;--link:#0b5cad;
---warn:#8f3a06;--warn-bg:#fdf0e3;--note:#5a6475;--note-bg:#eeece5;--mark:#fdf1b8;--accent:#0f766e}
-@media(prefers-color-scheme:dark){:root{--ink:#e7e9ee;--soft:#a3adbd;--page:#12151b;--card:#1a1f28;--line:#2d3440;
---link:#82b8f7;--warn:#f6b27c;--warn-bg:#3a2614;--note:#b3bccb;--note-bg:#272e3a;--mark:#4d430f;--accent:#5cc8bd}}
-*{box-sizing:border-box}
-body{margin:0;border-top:4px solid var(--accent);background:var(--page);
-color:var(--ink);font:16px/1.6 system-ui,-apple-system,"Segoe UI",Roboto,
-"DejaVu Sans",sans-serif;-webkit-text-size-adjust:100%}
-.wrap{max-width:66rem;margin:0 auto;padding:0 1.5rem}
-header{padding:3.25rem 0 0}
-h1{font-size:2.25rem;line-height:1.15;letter-spacing:-.02em;margin:0 0 .75rem}
-h2{font-size:1.3rem;letter-spacing:-.01em;margin:3rem 0 .75rem}
-h3{font-size:1rem;margin:0 0 .6rem}
-p{margin:0 0 1rem;max-width:46rem}
-.lead{font-size:1.1rem;color:var(--soft)}
-a{color:var(--link);text-decoration-thickness:1px;text-underline-offset:.2em}
-a:hover{text-decoration-thickness:2px}
-a:focus-visible,pre:focus-visible{outline:3px solid var(--accent);outline-offset:2px;border-radius:3px}
-.totals{display:grid;grid-template-columns:repeat(4,1fr);gap:1px;margin:2rem 0 0;padding:0;background:var(--line);
-border:1px solid var(--line);border-radius:10px;overflow:hidden}
-.totals div{background:var(--card);padding:1rem 1.25rem;display:flex;flex-direction:column-reverse;
-justify-content:flex-end}
-.totals dt{color:var(--soft);font-size:.875rem}
-.totals dd{margin:0;font-size:1.65rem;font-weight:650;letter-spacing:-.02em;line-height:1.25;
-font-variant-numeric:tabular-nums}
-code,pre{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:.85rem}
-.ways{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:1rem}
-.way{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:1.1rem 1.25rem;min-width:0}
-.wide{grid-column:1/-1}
-.way p{color:var(--soft);font-size:.925rem;margin:.7rem 0 0}
-pre{margin:0;overflow-x:auto;line-height:1.6}
-mark{background:var(--mark);color:inherit;border-radius:3px;padding:.08em .15em}
-.warn{margin:1rem 0 0;max-width:none;border-left:4px solid var(--warn);background:var(--warn-bg);
-padding:.85rem 1.1rem;border-radius:0 8px 8px 0}
+DRESS = Dress.of(
+    """
+.menu{display:flex;flex-wrap:wrap;gap:.25rem 1.5rem;margin:1.25rem 0 0;padding:0;list-style:none}
+.locks{list-style:none;margin:0 0 1.5rem;padding:0}
+.locks li{padding:.5rem 0;border-bottom:1px solid var(--line)}
+.locks code{display:block;color:var(--soft);font-size:.75rem;overflow-wrap:anywhere}
+.bar{display:block;width:100%;min-width:6rem;height:.6rem;border-radius:99px;background:var(--note-bg)}
+.bar .wheels{fill:var(--accent)}.bar .sdists{fill:var(--link)}.bar .missing{fill:var(--warn)}
+.chart{width:34%}
+.find{display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:baseline;margin:0 0 1rem}
+.find input{flex:1 1 16rem;max-width:28rem;font:inherit;padding:.45rem .8rem;color:var(--ink);background:var(--card);
+border:1px solid var(--soft);border-radius:8px}
+.find output{color:var(--soft);font-size:.925rem}
 .projects{list-style:none;margin:0;padding:0;border-top:1px solid var(--line)}
-.projects li{display:grid;grid-template-columns:minmax(0,19rem) minmax(0,1fr) 6rem 6rem;gap:0 1.25rem;
-padding:.5rem 0;border-bottom:1px solid var(--line);align-items:baseline}
+.projects li{display:grid;grid-template-columns:minmax(0,1fr) minmax(0,16rem) 5rem 5.5rem;gap:0 1.25rem;
+padding:.6rem 0;border-bottom:1px solid var(--line);align-items:baseline}
 .projects a{font-weight:600;overflow-wrap:anywhere}
-.versions{color:var(--soft);overflow-wrap:anywhere}
-.number{text-align:right;color:var(--soft);font-variant-numeric:tabular-nums;white-space:nowrap}
-.tag{display:inline-block;font-size:.75rem;line-height:1.5;padding:0 .5em;border-radius:99px;color:var(--note);
-background:var(--note-bg);white-space:nowrap}
-.tag.bad{color:var(--warn);background:var(--warn-bg)}
-footer{margin:3rem 0;color:var(--soft);font-size:.875rem}
-footer code{font-size:.8rem;overflow-wrap:anywhere}
-footer ul{margin:.25rem 0 0;padding:0;list-style:none}
-@media(max-width:46rem){pre code{font-size:.8rem}
-.wrap{padding:0 1.1rem}header{padding-top:2rem}h1{font-size:1.8rem}.lead{font-size:1.02rem}
-pre{white-space:pre-wrap;overflow-wrap:anywhere}
-.totals{grid-template-columns:repeat(2,1fr)}.ways{grid-template-columns:minmax(0,1fr)}
-.projects li{grid-template-columns:minmax(0,1fr) auto;padding:.65rem 0}
-.projects .number{grid-column:2;font-size:.875rem}.projects .name{grid-row:1}.versions{grid-row:2;font-size:.925rem}}
-"""
-
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        f"style-src 'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'",
-        "base-uri 'none'",
-        "form-action 'none'",
-    )
+.summary{grid-column:1/-1;color:var(--soft);font-size:.925rem;overflow-wrap:anywhere}
+.versions{overflow-wrap:anywhere}
+@media(max-width:46rem){.projects li{grid-template-columns:minmax(0,1fr) auto;padding:.7rem 0}
+.projects .number{grid-column:2;font-size:.875rem}.projects .name{grid-row:1}
+.versions{grid-row:2;font-size:.925rem}
+.coverage thead{position:absolute;clip-path:inset(50%)}.coverage tbody,.coverage tr{display:block}
+.coverage tr{display:flex;flex-wrap:wrap;gap:0 1rem;padding:.65rem 0;border-bottom:1px solid var(--line)}
+.coverage td,.coverage tbody th{padding:0;border:0;white-space:normal;text-align:left}
+.coverage tbody th{font-size:1rem;color:var(--ink)}.coverage td{font-size:.875rem;color:var(--soft)}
+.coverage .chart{width:100%;padding:.4rem 0}
+.coverage td[data-of]::after{content:" " attr(data-of)}}
+""",
+    """
+const box=document.getElementById('search');
+if(box){
+const rows=[...document.querySelectorAll('.projects li')].map(row=>[row,row.textContent.toLowerCase()]);
+const told=document.getElementById('found');
+const find=()=>{
+const words=box.value.toLowerCase().split(/\\s+/).filter(Boolean);
+let found=0;
+for(const [row,text] of rows){const fits=words.every(word=>text.includes(word));row.hidden=!fits;found+=fits}
+told.textContent=words.length?`${found} of ${rows.length}`:''};
+box.addEventListener('input',find);
+box.closest('.find').hidden=false;
+find()}
+""",
 )
-"""Content-Security-Policy of the page: its own style sheet by digest, and nothing else."""
+"""The style and script of this page."""
 
-
-def render(manifest: Manifest) -> bytes:
-    """The front page as HTML5, ASCII only, with relative links: a pure function of the manifest."""
-    artifacts = sorted(manifest.artifacts, key=attrgetter("project"))
-    projects = [_gather(name, tuple(group)) for name, group in groupby(artifacts, key=attrgetter("project"))]
-    statuses = {name: status.status for name, status in manifest.statuses}
-    parts = [
-        _HEAD,
-        _totals(projects),
-        _WAYS,
-        '<h2 id="projects">Projects</h2>\n<ul class="projects">\n' if projects else _NOTHING,
-        *(_project(project, statuses.get(project.name, "active")) for project in projects),
-        "</ul>\n" if projects else "",
-        "</main>\n",
-        _footer(manifest.locks),
-        "</div>\n</body>\n</html>\n",
-    ]
-    return "".join(parts).encode("ascii", "xmlcharrefreplace")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Project:
-    name: NormalizedName
-    artifacts: tuple[Artifact, ...]
-    size: int
-    releases: tuple[tuple[str, bool], ...]
-    """Versions, newest first, and whether every file of each is yanked."""
-
-
-def _gather(name: NormalizedName, artifacts: tuple[Artifact, ...]) -> _Project:
-    kept: dict[Version, bool] = {}
-    for artifact in artifacts:
-        version = _version(artifact.version)
-        kept[version] = kept.get(version, False) or artifact.yanked is None
-    return _Project(
-        name=name,
-        artifacts=artifacts,
-        size=sum(artifact.size for artifact in artifacts),
-        releases=tuple((str(version), not kept[version]) for version in sorted(kept, reverse=True)),
-    )
-
-
-def _project(project: _Project, status: str) -> str:
-    name = escape(project.name)
-    badge = "" if status == "active" else f' <span class="{_badge(status)}">{escape(status)}</span>'
-    releases = ", ".join(
-        escape(version) + (' <span class="tag bad">yanked</span>' if yanked else "")
-        for version, yanked in project.releases
-    )
-    return (
-        f'<li><span class="name"><a href="{SIMPLE}{name}/">{name}</a>{badge}</span>'
-        f'<span class="versions">{releases}</span>'
-        f'<span class="number">{_count(len(project.artifacts), "file")}</span>'
-        f'<span class="number">{_size(project.size)}</span></li>\n'
-    )
-
-
-def _badge(status: str) -> str:
-    return "tag bad" if status == "quarantined" else "tag"
-
-
-def _totals(projects: Sequence[_Project]) -> str:
-    artifacts = [artifact for project in projects for artifact in project.artifacts]
-    kinds = Counter("wheel" if artifact.filename.endswith(".whl") else "sdist" for artifact in artifacts)
-    of_which = ", ".join(_count(kinds[kind], kind) for kind in ("wheel", "sdist") if kinds[kind])
-    figures = (
-        ("projects", f"{len(projects):,}"),
-        ("releases", f"{sum(len(project.releases) for project in projects):,}"),
-        (f"files: {of_which}" if artifacts else "files", f"{len(artifacts):,}"),
-        ("to download in all", _size(sum(project.size for project in projects))),
-    )
-    rows = "".join(f"<div><dt>{label}</dt><dd>{figure}</dd></div>\n" for label, figure in figures)
-    return f'<dl class="totals">\n{rows}</dl>\n</header>\n<main>\n'
-
-
-def _footer(locks: Sequence[str]) -> str:
-    items = "".join(f"<li><code>{escape(lock)}</code></li>\n" for lock in locks)
-    stands = f"<p>It stands for the lock files with these digests:</p>\n<ul>\n{items}</ul>\n"
-    return f"<footer>\n{stands}</footer>\n" if locks else ""
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def _size(size: int) -> str:
-    """Bytes in decimal units, three digits of them, as download tools state them."""
-    amount, unit = float(size), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if round(amount) < 1000:
-            break
-        amount, unit = amount / 1000, larger
-    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 99.95 else f"{amount:.1f} {unit}"
-
-
-def _snippet(text: str) -> str:
-    marked = escape(text).replace(_ADDRESS, f"<mark>{_ADDRESS}</mark>")
-    return f'<pre tabindex="0"><code>{marked}</code></pre>'
-
-
-_INDEX = f"{_ADDRESS}{SIMPLE}"
 _PIP = f"""\
-pip config set global.index-url {_INDEX}
+pip config set global.index-url {INDEX}
 pip install --require-hashes -r requirements-prod.txt"""
 _UV = f"""\
 [[tool.uv.index]]
 name = "mirror"
-url = "{_INDEX}"
+url = "{INDEX}"
 default = true"""
 _POETRY = f"""\
 [[tool.poetry.source]]
 name = "mirror"
-url = "{_INDEX}"
+url = "{INDEX}"
 priority = "primary\""""
+_PDM = f"""\
+[[tool.pdm.source]]
+name = "pypi"
+url = "{INDEX}\""""
+_DOCKERFILE = f"""\
+ENV PIP_INDEX_URL={INDEX} \\
+    UV_DEFAULT_INDEX={INDEX}
+COPY requirements-prod.txt .
+RUN pip install --no-cache-dir --require-hashes -r requirements-prod.txt"""
 
-_HEAD = f"""\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<title>Python package mirror</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<div class="wrap">
+_LEAD = f"""\
 <header>
 <h1>Python package mirror</h1>
 <p class="lead">Exactly what the lock files pin, for every platform they run on: each file here has the digest that
-was locked, and nothing else is here. Installers read it at <a href="{SIMPLE}">{SIMPLE}</a>.</p>
+was locked, and nothing else is here. Installers read it at <a href="{project_list_keys()[0]}">{SIMPLE}</a>.</p>
 """
 
 _WAYS = f"""\
 <h2 id="use">Make it the only index</h2>
-<p>Put the address of this page, as your browser shows it, in the place of <mark>{_ADDRESS}</mark>.</p>
+<p class="hint">Put the address of this page, as your browser shows it, in the place of <mark>{ADDRESS}</mark>.</p>
 <div class="ways">
 <section class="way wide">
 <h3>pip</h3>
-{_snippet(_PIP)}
+{snippet(_PIP, "pip")}
 <p>From then on pip, and every tool that runs it, asks this mirror alone.</p>
 </section>
 <section class="way">
 <h3>uv</h3>
-{_snippet(_UV)}
+{snippet(_UV, "uv")}
 <p>In <code>pyproject.toml</code>; as the default index it takes the place of PyPI.</p>
 </section>
 <section class="way">
 <h3>Poetry</h3>
-{_snippet(_POETRY)}
+{snippet(_POETRY, "Poetry")}
 <p>In <code>pyproject.toml</code>; with a primary source of its own, Poetry leaves PyPI out.</p>
+</section>
+<section class="way">
+<h3>PDM</h3>
+{snippet(_PDM, "PDM")}
+<p>In <code>pyproject.toml</code>; a source of that very name takes the place of PyPI.</p>
+</section>
+<section class="way">
+<h3>Dockerfile</h3>
+{snippet(_DOCKERFILE, "Dockerfile")}
+<p>After <code>FROM</code>, with the requirements file that lies beside the lock.</p>
 </section>
 </div>
 <p class="warn">Never as <code>--extra-index-url</code>: pip then asks every index and takes the highest version from
@@ -252,4 +141,118 @@ any of them, so whoever publishes one of your names on a public index, or one mi
 answer, decides what you install.</p>
 """
 
-_NOTHING = '<h2 id="projects">Projects</h2>\n<p>Nothing is mirrored yet.</p>\n'
+_COVERAGE = """\
+<h3 id="coverage">Coverage by platform</h3>
+<p>Counted are locked packages, once for each Python version that wants them: how many have a wheel here, how many have
+to be built from source, and how many have no file here.</p>
+<table class="coverage">
+<thead><tr><th scope="col">Platform</th><th scope="col">CPython</th><th scope="col" class="chart">With a wheel</th>
+<th scope="col" class="number">Wheels</th><th scope="col" class="number">From source</th>
+<th scope="col" class="number">None</th></tr></thead>
+<tbody>
+"""
+
+_SEARCH = """\
+<div class="find" hidden><label for="search">Find a project</label>
+<input type="search" id="search" autocomplete="off" spellcheck="false">
+<output id="found" for="search" aria-live="polite"></output></div>
+"""
+
+
+def render(manifest: Manifest, projects: Sequence[HeldProject]) -> bytes:
+    """The front page as HTML5, ASCII only, with relative links: a pure function of a manifest and its projects."""
+    parts = [
+        opening(DRESS, "Python package mirror", "./"),
+        _LEAD,
+        _figures(projects),
+        _menu(manifest),
+        "</header>\n<main>\n",
+        _WAYS,
+        _mirrored(manifest),
+        '<h2 id="projects">Projects</h2>\n',
+        f'{_SEARCH}<ul class="projects">\n' if projects else "<p>Nothing is mirrored yet.</p>\n",
+    ]
+    parts += [_project(project) for project in projects]
+    parts += ["</ul>\n" if projects else "", "</main>\n", closing(DRESS)]
+    return ascii_bytes(parts)
+
+
+def _figures(projects: Sequence[HeldProject]) -> str:
+    artifacts = [artifact for project in projects for release in project.releases for artifact in release.artifacts]
+    kinds = Counter("wheel" if artifact.filename.endswith(".whl") else "sdist" for artifact in artifacts)
+    of_which = ", ".join(count(kinds[kind], kind) for kind in ("wheel", "sdist") if kinds[kind])
+    figures = (
+        ("projects", f"{len(projects):,}"),
+        ("releases", f"{sum(len(project.releases) for project in projects):,}"),
+        (f"files: {of_which}" if artifacts else "files", f"{len(artifacts):,}"),
+        ("to download in all", size(sum(project.size for project in projects))),
+    )
+    rows = "".join(f"<div><dt>{label}</dt><dd>{figure}</dd></div>\n" for label, figure in figures)
+    return f'<dl class="figures">\n{rows}</dl>\n'
+
+
+def _menu(manifest: Manifest) -> str:
+    places = [("use", "How to use it")]
+    places += [("mirrored", "What is mirrored")] if manifest.locks or manifest.coverage else []
+    places += [("projects", "Projects")]
+    items = "".join(f'<li><a href="#{place}">{label}</a></li>\n' for place, label in places)
+    return f'<nav aria-label="On this page"><ul class="menu">\n{items}</ul></nav>\n'
+
+
+def _mirrored(manifest: Manifest) -> str:
+    """The locks, by name where they are known, and what each target gets of them."""
+    named = {origin.digest for origin in manifest.origins}
+    locks = (*manifest.origins, *(Origin(digest=digest, file="") for digest in manifest.locks if digest not in named))
+    if not locks and not manifest.coverage:
+        return ""
+    items = "".join(map(_lock, locks))
+    listed = f'<ul class="locks">\n{items}</ul>\n' if locks else ""
+    return f'<h2 id="mirrored">What is mirrored</h2>\n{listed}{_coverage(manifest.coverage)}'
+
+
+def _lock(origin: Origin) -> str:
+    project = f"<strong>{foreign(origin.project)}</strong>, " if origin.project else ""
+    named = f"{project}{foreign(origin.file)}: {count(origin.packages, 'package')}" if origin.file else ""
+    return f"<li>{named}<code>{foreign(origin.digest)}</code></li>\n"
+
+
+def _coverage(rows: Sequence[TargetCoverage]) -> str:
+    return f"{_COVERAGE}{''.join(map(_target, rows))}</tbody>\n</table>\n" if rows else ""
+
+
+def _target(row: TargetCoverage) -> str:
+    gone = row.missing + row.direct
+    return (
+        f'<tr><th scope="row">{escape(row.target)}</th><td>{escape(", ".join(row.pythons))}</td>'
+        f'<td class="chart">{_bar(row)}{floored(100 * row.wheels / row.wanted if row.wanted else 100.0)} %</td>'
+        f'<td class="number" data-of="wheels">{row.wheels:,}</td>'
+        f'<td class="number" data-of="from source">{row.sdists:,}</td>'
+        f'<td class="number" data-of="without a file">{gone:,}</td></tr>\n'
+    )
+
+
+def _bar(row: TargetCoverage) -> str:
+    """The parts of what is wanted, to scale; the numbers beside it say the same."""
+    shares = (("wheels", row.wheels), ("sdists", row.sdists), ("missing", row.missing + row.direct))
+    parts, place = [], 0
+    for kind, cells in shares:
+        if cells:
+            parts.append(f'<rect class="{kind}" x="{place}" width="{cells}" height="1"/>')
+        place += cells
+    return (
+        f'<svg class="bar" viewBox="0 0 {max(place, 1)} 1" preserveAspectRatio="none" aria-hidden="true">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def _project(project: HeldProject) -> str:
+    name = escape(project.name)
+    versions = ", ".join(f"{escape(release.version)}{YANKED if release.yanked else ''}" for release in project.releases)
+    said = project.about.summary if project.about else ""
+    summary = f'<span class="summary">{foreign(said)}</span>' if said else ""
+    return (
+        f'<li><span class="name"><a href="{project_html_key(name)}">{name}</a>'
+        f"{status_tag(project.status.status) if project.status else ''}</span>"
+        f'<span class="versions">{versions}</span><span class="number">{count(project.files, "file")}</span>'
+        f'<span class="number">{size(project.size)}</span>{summary}</li>\n'
+    )

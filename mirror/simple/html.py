@@ -23,6 +23,9 @@ _ESCAPES = {
     **{"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"},
     **{"\t": "&#9;", "\n": "&#10;", "\f": " ", "\r": " "},
 }
+# What HTML may not hold, not even as a numeric reference: controls, surrogates and noncharacters.
+_PLANES_END = "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
+_UNPRINTABLE = re.compile(f"[\x00-\x20\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_PLANES_END}]+")
 
 
 def parse(body: bytes, url: str, name: str, wanted: Container[str] | None = None) -> ProjectPage:
@@ -132,6 +135,11 @@ def render_list(names: Sequence[str]) -> bytes:
 def escape(text: str) -> str:
     """Text for an element or a double-quoted attribute, on one line, with the entities that every reader knows."""
     return _SPECIAL.sub(lambda match: _ESCAPES[match[0]], text) if _SPECIAL.search(text) else text
+
+
+def plain(text: str) -> str:
+    """Text on one line, without what HTML cannot hold, so that every form of a page says the same."""
+    return _UNPRINTABLE.sub(" ", text).strip()
 
 
 def _status(page: ProjectPage) -> str:

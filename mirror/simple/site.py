@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
-from itertools import groupby
-from operator import attrgetter
 from typing import TYPE_CHECKING
-
-from packaging.version import Version
 
 from mirror import layout
 from mirror.model import Digest
-from mirror.simple import front, html, json
+from mirror.simple import about, front, html, json, people
+from mirror.simple.held import HeldProject, held, releases
 from mirror.simple.page import PageFile, ProjectPage
 
 if TYPE_CHECKING:
@@ -20,46 +15,50 @@ if TYPE_CHECKING:
 
     from mirror.model import Artifact, Manifest, ProjectStatus
 
-# What HTML may not hold, not even as a numeric reference: controls, surrogates and noncharacters.
-_PLANES_END = "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
-_UNPRINTABLE = re.compile(f"[\x00-\x20\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_PLANES_END}]+")
-_version = lru_cache(maxsize=65536)(Version)
-
 _STATED = ("archived", "deprecated")
 """Statuses that are passed on. Quarantine is not: a page that states it "MUST NOT offer any files" (PEP 792), but what
 the lock pins was proven by digest and builds depend on it, so it is served without the marker and the run warns."""
 
 
-def pages(manifest: Manifest) -> Iterator[tuple[str, bytes]]:
-    """Every page as (key, bytes), in publishing order: project pages by name, project list, front page (F4).
+PEOPLE_POLICY = f"{people.policy(front.DRESS, about.DRESS)}; frame-ancestors 'none'"
+"""The Content-Security-Policy that a host sends with every page for people; each page states its own, too."""
 
-    The same manifest gives the same bytes on every machine (F5). HTML and JSON of a page say the same (J15).
+
+def pages(manifest: Manifest) -> Iterator[tuple[str, bytes]]:
+    """Every page as (key, bytes), in publishing order (F4).
+
+    Project pages by name, project list, the pages for people about each project, front page. The same manifest gives
+    the same bytes on every machine (F5). HTML and JSON of a page say the same (J15).
     """
-    statuses = dict(manifest.statuses)
-    artifacts = sorted(manifest.artifacts, key=attrgetter("project"))
-    names = []
-    for name, group in groupby(artifacts, key=attrgetter("project")):
-        names.append(name)
-        page = project_page(name, list(group), statuses.get(name))
-        html_key, json_key = layout.project_page_keys(name)
+    projects = tuple(held(manifest))
+    for project in projects:
+        page = _page(project)
+        html_key, json_key = layout.project_page_keys(project.name)
         yield html_key, html.render_project(page)
         yield json_key, json.render_project(page)
+    names = [project.name for project in projects]
     html_key, json_key = layout.project_list_keys()
     yield html_key, html.render_list(names)
     yield json_key, json.render_list(names)
-    yield layout.FRONT_PAGE, front.render(manifest)
+    for project in projects:
+        yield layout.project_html_key(project.name), about.render(project)
+    yield layout.FRONT_PAGE, front.render(manifest, projects)
 
 
 def project_page(name: str, artifacts: Sequence[Artifact], status: ProjectStatus | None = None) -> ProjectPage:
     """The page of one project, its files by version and filename."""
-    ordered = sorted((_version(artifact.version), artifact.filename, artifact) for artifact in artifacts)
-    stated = status if status is not None and status.status in _STATED else None
+    return _page(HeldProject(name, releases(artifacts), status))
+
+
+def _page(project: HeldProject) -> ProjectPage:
+    ordered = project.releases[::-1]
+    stated = project.status if project.status is not None and project.status.status in _STATED else None
     return ProjectPage(
-        name=name,
-        files=tuple([_file(artifact) for _, _, artifact in ordered]),
+        name=project.name,
+        files=tuple([_file(artifact) for release in ordered for artifact in release.artifacts]),
         status=stated.status if stated else "active",
-        status_reason=_plain(stated.reason) if stated else "",
-        versions=tuple(str(version) for version in dict.fromkeys(version for version, _, _ in ordered)),
+        status_reason=html.plain(stated.reason) if stated else "",
+        versions=tuple([release.version for release in ordered]),
     )
 
 
@@ -72,11 +71,6 @@ def _file(artifact: Artifact) -> PageFile:
         size=artifact.size,
         upload_time=artifact.upload_time,
         requires_python=artifact.requires_python,
-        yanked=None if artifact.yanked is None else _plain(artifact.yanked),
+        yanked=None if artifact.yanked is None else html.plain(artifact.yanked),
         core_metadata=Digest("sha256", artifact.metadata_sha256) if artifact.metadata_sha256 else None,
     )
-
-
-def _plain(text: str) -> str:
-    """A reason on one line, without what HTML cannot hold, so that both forms of a page say the same."""
-    return _UNPRINTABLE.sub(" ", text).strip()
