@@ -26,6 +26,7 @@ from mirror.phases.releases import releases
 from mirror.phases.rollback import rollback
 from mirror.phases.sync import sync
 from mirror.phases.verify import verify
+from mirror.phases.visit import SAMPLE, visit
 from mirror.selection import SdistPolicy, environments, select
 from mirror.state import Failures
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from mirror.cdn.base import Cdn
+    from mirror.clients.base import Client
     from mirror.downloads.base import Downloader
     from mirror.installers.base import Here, Installer, Trial
     from mirror.lease import Owner
@@ -84,6 +86,19 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where installers find what is published."""
+
+    url: str
+    client: Client
+    store: Store | None = None
+    """What lies behind it, if that is known."""
+    sample: int = SAMPLE
+    """Files to read whole."""
+    jobs: int = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """The outside world."""
 
@@ -94,6 +109,8 @@ class Ports:
     stores: tuple[Store, ...]
     progress: Progress
     edges: tuple[Edge, ...] = ()
+    address: Callable[[], Address] | None = None
+    """Called when what is served is to be verified; None when nobody said where that is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,13 +313,34 @@ class Pipeline:
         )
 
     def verify(self, planned: Plan | None = None, manifest: Manifest | None = None) -> tuple[Coverage, ...]:
-        """Compare every destination with the locks."""
+        """Compare every destination with the locks, and what is served where installers look, if that is known."""
         planned = planned or self.state.load(Plan) or Plan()
         manifest = manifest or self.state.load(Manifest)
         expectations = self._expectations(planned)
-        return tuple(
+        stored = tuple(
             verify(expectations, store, self.ports.progress, manifest=manifest, rehash=self.switches.rehash)
             for store in self.ports.stores
+        )
+        if self.ports.address is None:
+            return stored
+        try:
+            return (*stored, self._visit(self.ports.address(), expectations, manifest))
+        except MirrorError:
+            # What is known of the stores is not lost with it.
+            for coverage in stored:
+                self.ports.progress.say(coverage.summary)
+            raise
+
+    def _visit(self, address: Address, expectations: tuple[Expectation, ...], manifest: Manifest | None) -> Coverage:
+        return visit(
+            expectations,
+            address.client,
+            address.url,
+            self.ports.progress,
+            manifest=manifest,
+            store=address.store,
+            sample=None if self.switches.rehash else address.sample,
+            jobs=address.jobs,
         )
 
     def prove(

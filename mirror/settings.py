@@ -211,6 +211,12 @@ class Settings(BaseSettings):
         return Scope(groups=_names(self.groups), extras=_names(self.extras))
 
     @property
+    def address(self) -> str:
+        """Where the mirror is served, with the credentials that stand in it; empty when that is not configured."""
+        domain = self.cloudfront_domain.strip("/")
+        return self.base_url or (f"https://{domain.rpartition('://')[2]}/" if domain else "")
+
+    @property
     def policy(self) -> frozenset[Reason]:
         """What `--fail-on` counts. Raise `MirrorError` for a word that is no reason to fail."""
         try:

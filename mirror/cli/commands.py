@@ -35,10 +35,12 @@ from mirror.cli.options import (
     SELECTION,
     UPSTREAM,
     VERIFY,
+    VISIT,
     WORK,
 )
 from mirror.cli.session import Session
 from mirror.console import Console
+from mirror.credentials import strip
 from mirror.errors import INTERRUPTED, IntegrityError, MirrorError
 from mirror.model import Reason
 from mirror.phases.prune import DAY, Retention
@@ -122,8 +124,8 @@ def setup(session: Session) -> int:
         session = Session(config=session.config, flags=session.flags, console=session.console)
     with session.workspace.claimed():
         code = _judge(session, session.pipeline.refresh())
-    if session.settings.base_url:
-        session.console.say(f"Install with: pip install --index-url {session.settings.base_url}simple/ …")
+    if session.address:
+        session.console.say(f"Install with: pip install --index-url {strip(session.address)}simple/ …")
     else:
         for destination in session.settings.destination:
             session.console.say(f"The mirror is in {destination}; its front page says how to use it.")
@@ -208,11 +210,11 @@ def invalidate(session: Session) -> int:
     return 0
 
 
-@command(LOCKS, SELECTION, WORK, DESTINATION, REHASH, INSTALL, VERIFY, JSON)
+@command(LOCKS, SELECTION, WORK, DESTINATION, VISIT, REHASH, INSTALL, VERIFY, JSON)
 def verify(session: Session) -> int:
-    """Compare what is published with the lock: every package, every environment, every byte.
+    """Compare what is served, or what is stored, with the lock: every package in every environment.
 
-    Example: mirror verify --destination /srv/mirror --fail-on no-wheel,not-published --json
+    Example: mirror verify --url https://mirror.example/ --deep; mirror verify --destination /srv/mirror
     """
     coverages = session.pipeline.verify()
     if session.flags["install"]:

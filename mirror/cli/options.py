@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
+from mirror.phases.visit import SAMPLE
 from mirror.selection import SdistPolicy
 from mirror.settings import DownloaderName
 
@@ -95,6 +96,11 @@ INSTALL: Group[Any] = (
     click.option(
         "--install", is_flag=True, help="Let pip, and uv if it is there, try every environment without installing."
     ),
+)
+VISIT: Group[Any] = (
+    click.option("--url", help="Verify what is served there. Default: BASE_URL or CLOUDFRONT_DOMAIN, if set."),
+    click.option("--deep", is_flag=True, help="Download and digest every file, not a sample."),
+    click.option("--sample", type=click.IntRange(0), help=f"Files to download from the site. Default: {SAMPLE}."),
 )
 JSON: Group[Any] = (click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."),)
 

@@ -7,7 +7,7 @@ import platform
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,7 @@ from urllib.request import url2pathname
 
 from mirror import layout, settings
 from mirror.console import Console
-from mirror.credentials import redact, strip
+from mirror.credentials import Credentials, redact, strip
 from mirror.downloads.configuration import Configuration
 from mirror.downloads.direct import DirectDownloader
 from mirror.downloads.pip import PipDownloader
@@ -25,7 +25,8 @@ from mirror.files import DigestCache
 from mirror.lease import Owner
 from mirror.locks.formats import read as read_lock
 from mirror.model import Level, Notice
-from mirror.pipeline import Choice, Edge, Pipeline, Ports, Switches
+from mirror.phases.visit import SAMPLE, base_of
+from mirror.pipeline import Address, Choice, Edge, Pipeline, Ports, Switches
 from mirror.pool import Pool
 from mirror.settings import DownloaderName
 from mirror.state import State
@@ -34,7 +35,7 @@ from mirror.upstream.http import HttpUpstream
 from mirror.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from mirror.downloads.configuration import Network
     from mirror.installers.base import Installer
@@ -125,7 +126,9 @@ class Session:
         digests = DigestCache(self.workspace.state / "digests.json")
         configuration = self.configuration
         direct = DirectDownloader(configuration, digests)
-        stores = tuple(self._store(destination, digests) for destination in chosen.destination)
+        # What is served is verified without the credentials of the buckets behind it.
+        known = tuple(text for text in chosen.destination if self._stored or not text.startswith("s3://"))
+        stores = tuple(self._store(destination, digests) for destination in known)
         ports = Ports(
             upstream=HttpUpstream(
                 configuration=configuration,
@@ -136,9 +139,10 @@ class Session:
             wheels=PipDownloader(configuration, digests, direct=direct),
             sdists=direct,
             pool=Pool(self.workspace.packages, digests),
-            stores=stores,
+            stores=stores if self._stored else (),
             progress=self.console,
-            edges=_edges(chosen, stores),
+            edges=_edges(chosen, stores) if self._stored else (),
+            address=partial(self._address, _front(known, stores)) if self.address else None,
         )
         return Pipeline(
             read_locks=lambda: self.locks,
@@ -155,7 +159,45 @@ class Session:
             workspace=self.workspace,
             state=State(self.workspace.state),
             owner=Owner.here(),
-            switches=Switches(offline=chosen.offline, **{name: bool(self.flags.get(name)) for name in _SWITCHES}),
+            switches=Switches(offline=chosen.offline, **{name: self._on(name) for name in _SWITCHES}),
+        )
+
+    def _on(self, switch: str) -> bool:
+        """Whether a switch is set; whoever wants every byte of what is served wants that of what is stored, too."""
+        return bool(self.flags.get(switch) or (switch == "rehash" and self.flags.get("deep")))
+
+    @property
+    def address(self) -> str:
+        """Where what is published is read as installers read it; empty when that is not known, or not wanted.
+
+        With the credentials that stand in it. Raise `MirrorError` for what is no address of a mirror.
+        """
+        given = self.flags.get("url")
+        if not given and "url" in self.flags and self.flags["destination"]:
+            return ""
+        url = given or self.settings.address
+        return base_of(url) if url else ""
+
+    @property
+    def _stored(self) -> bool:
+        """Whether the destinations themselves are looked at: not when only what is served is to be verified."""
+        return "url" not in self.flags or bool(self.flags["destination"]) or not self.address
+
+    def _address(self, store: Store | None) -> Address:
+        # requests is slow to import, and most runs do not look from the outside.
+        from mirror.clients.http import HttpClient  # noqa: PLC0415
+        from mirror.web import Web  # noqa: PLC0415
+
+        network, environ, jobs = self.configuration.settings.network, self.configuration.environ, self.settings.jobs
+        # Whoever names a site and nothing else may mean another one than ours.
+        behind = None if self.flags.get("url") and not self.flags["destination"] else store
+        sample = self.flags.get("sample")
+        return Address(
+            url=self.address,
+            client=HttpClient(Web(network, Credentials((self.address,)), environ, jobs)),
+            store=behind,
+            sample=SAMPLE if sample is None else sample,
+            jobs=jobs,
         )
 
     @cached_property
@@ -235,14 +277,21 @@ def _edges(chosen: Settings, stores: tuple[Store, ...]) -> tuple[Edge, ...]:
     # boto3 is slow to import, and most runs have no CDN.
     from mirror.cdn.cloudfront import CloudFront  # noqa: PLC0415
 
-    buckets = (place for place, destination in enumerate(chosen.destination) if destination.startswith("s3://"))
+    store = _front(chosen.destination, stores)
+    assert store is not None
     cdn = CloudFront.open(
         chosen.cloudfront_distribution_id,
         domain=chosen.cloudfront_domain,
         profile=chosen.aws_profile,
         region=chosen.aws_region,
     )
-    return (Edge(store=stores[next(buckets, 0)], cdn=cdn, wait=chosen.invalidation_wait),)
+    return (Edge(store=store, cdn=cdn, wait=chosen.invalidation_wait),)
+
+
+def _front(destinations: Sequence[str], stores: Sequence[Store]) -> Store | None:
+    """What is served to installers: the first bucket, or the first destination where there is none."""
+    buckets = (place for place, destination in enumerate(destinations) if destination.startswith("s3://"))
+    return stores[next(buckets, 0)] if stores else None
 
 
 def _folder(destination: str) -> Path:
