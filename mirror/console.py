@@ -193,6 +193,8 @@ class Console:
         failures = coverage.failures(policy)
         self._findings(coverage.findings)
         if coverage.published:
+            for advice in dict.fromkeys(finding.advice for finding in coverage.findings):
+                _print(self._out, advice, "hint:", "cyan")
             self._holes(failures)
         else:
             # Where nothing is published yet, that is all there is to say of every package.

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from mirror import filenames
 from mirror.errors import MirrorError
+from mirror.layout import PACKAGES
 from mirror.model import HOLES, Reason
 from mirror.targets import NOARCH
 
@@ -46,6 +47,22 @@ ADVICE = {
     Reason.DIRECT: "publish it to an index and lock it from there, or take it out of FAIL_ON",
 }
 """What to do about each reason that can be a failure."""
+
+INSTALL_FAILED = "install-failed"
+"""The code of the finding that an installer's dry run failed."""
+
+_FINDING_ADVICE = {
+    "no-release": "run `mirror refresh`, which publishes what the lock pins",
+    INSTALL_FAILED: "read what the installer says last; `mirror verify` alone tells whether a file is missing",
+}
+_SITE_ADVICE = (
+    "run `mirror sync --check-remote`, which repairs what is missing or differs; "
+    "if it stays, something between the store and its readers changes it"
+)
+_ARTIFACT_ADVICE = (
+    "find out what changed a file that never changes; remove it by hand, then run `mirror sync --check-remote`, "
+    "which puts the right one there"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +96,13 @@ class Finding:
     key: str
     """The place in the store."""
     message: str
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        if self.code == "altered" and self.key.startswith(PACKAGES):
+            return _ARTIFACT_ADVICE
+        return _FINDING_ADVICE.get(self.code, _SITE_ADVICE)
 
     def __str__(self) -> str:
         return f"{self.code} {self.key}: {self.message}" if self.key else f"{self.code}: {self.message}"

@@ -288,6 +288,17 @@ def test_what_to_do_is_said_once_for_each_reason(reason: Reason, capsys: pytest.
     assert hints[0].startswith(f"hint: {reason}: ")
 
 
+def test_what_repairs_the_site_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """A refresh would find that nothing changed; and what never changes must not be replaced by itself."""
+    wrong = [Finding("missing", f"packages/foo-{number}.whl", "a page lists it") for number in range(3)]
+    altered = Finding("altered", "packages/bar-1.0.whl", "a page states another digest")
+    for findings, words in (((*wrong, Finding("altered", "index.html", "")), ["repairs"]), ((altered,), ["by hand"])):
+        Console().coverage(covered(cell("foo", Reason.COVERED), findings=findings), HOLES)
+        hints = [line for line in capsys.readouterr().out.splitlines() if line.startswith("hint: ")]
+        assert len(hints) == len(words)
+        assert all(word in hint and "mirror sync --check-remote" in hint for word, hint in zip(words, hints, strict=True))
+
+
 def test_where_nothing_is_published_no_package_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     cells = tuple(cell(f"p{number}", Reason.NOT_PUBLISHED) for number in range(60))
     nothing = Finding("no-release", ".mirror/current.json", "nothing was published there yet")

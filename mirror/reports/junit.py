@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from mirror.coverage import ADVICE, problems
+from mirror.coverage import ADVICE, INSTALL_FAILED, problems
 from mirror.model import Reason
 from mirror.plain import plain
-from mirror.reports.report import INSTALL_FAILED, MEANING
+from mirror.reports.report import MEANING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -36,18 +36,6 @@ MEANING = {
 }
 """What each reason says, in a few words."""
 
-INSTALL_FAILED = "install-failed"
-"""The code of the finding that an installer's dry run failed."""
-
-_FINDING_ADVICE = {
-    "no-release": "run `mirror refresh`, which publishes what the lock pins",
-    INSTALL_FAILED: "read what the installer says last; `mirror verify` alone tells whether a file is missing",
-}
-_SITE_ADVICE = (
-    "run `mirror sync --check-remote`, which repairs what is missing or differs; "
-    "if it stays, something between the store and its readers changes it"
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedLines:
@@ -139,7 +127,7 @@ class Report:
     @staticmethod
     def advice(finding: Finding) -> str:
         """What to do about what is wrong with a site."""
-        return _FINDING_ADVICE.get(finding.code, _SITE_ADVICE)
+        return finding.advice
 
     def path(self, lock: str) -> str:
         """The path in the repository of the lock that has this label."""
