@@ -415,5 +415,35 @@ VERIFY: Mapping[str, tuple[str, ...]] = {
 }
 """By mutant: findings' codes and cells' reasons of which `mirror verify --url` reports every one."""
 
-DOCTOR: Mapping[str, tuple[str, ...]] = {}
-"""By mutant: rows that fail in `mirror doctor`; without any where only the lock or the manifest can tell."""
+DOCTOR: Mapping[str, tuple[str, ...]] = {
+    "wheel truncated": ("F1",),
+    "one byte flipped": ("F1",),
+    "wheel deleted": ("F4",),
+    "`.metadata` of another version": ("H12",),
+    "`.metadata` of another version, its digest on the pages": ("H12",),
+    "`.metadata` deleted": ("H12",),
+    "page lacks a file": (),
+    "HTML alone lacks a file": ("J15",),
+    "page lists a missing file": ("J4", "F4"),
+    "JSON disagrees with HTML": ("J15",),
+    "pages of no known type": ("U1", "U7"),
+    "JSON as application/json": ("U7",),
+    "stale page behind a cache": ("U15", "U14"),
+    "`%2B` not understood": ("H12", "F4"),
+    "`+` bare in links, a space to the host": ("H8", "H12", "F4"),
+    "403 for the unknown": ("U6",),
+    "200 for the unknown": ("U6",),
+    "gzip-encoded wheel": ("U13",),
+    "gzip-encoded `.metadata`": ("U13",),
+    "yank marker missing": (),
+    "root list lacks a project": (),
+    "HTML root list alone lacks a project": ("J2",),
+    "null upload-time": ("J10",),
+    "page without its slash": ("U3", "U4"),
+    "`HEAD` refused": ("U12",),
+    "no ranges": ("U12",),
+    "files never cached": ("U15",),
+    "pages cached for a year": ("U15",),
+    "the publisher's state is public": (),
+}
+"""By mutant: rows that fail or warn in `mirror doctor`; none where only the lock, the manifest or upstream can tell."""

@@ -16,11 +16,14 @@ import rich_click as click
 
 from mirror import __version__
 from mirror.cli import options
+from mirror.cli.checkup import Machine
+from mirror.cli.diagnosis import show_checkup, show_diagnosis, show_steps
 from mirror.cli.infra import Site, infra
 from mirror.cli.options import (
     COMMON,
     CONFIG,
     DESTINATION,
+    DOCTOR,
     DRY_RUN,
     EVERYTHING,
     FETCH,
@@ -31,6 +34,7 @@ from mirror.cli.options import (
     PUBLISH,
     REHASH,
     RELEASE,
+    REPORT,
     RETENTION,
     SELECTION,
     UPSTREAM,
@@ -38,6 +42,7 @@ from mirror.cli.options import (
     VISIT,
     WORK,
 )
+from mirror.cli.reports import hand_out
 from mirror.cli.session import Session
 from mirror.console import Console
 from mirror.credentials import strip
@@ -97,7 +102,7 @@ def command(*groups: options.Group[Any]) -> Callable[[Callable[[Session], int]],
     return make
 
 
-@command(LOCKS, SELECTION, PAGES, UPSTREAM, FETCH, WORK, DESTINATION, PUBLISH, REHASH, VERIFY, DRY_RUN, JSON)
+@command(LOCKS, SELECTION, PAGES, UPSTREAM, FETCH, WORK, DESTINATION, PUBLISH, REHASH, VERIFY, REPORT, DRY_RUN, JSON)
 def refresh(session: Session) -> int:
     """Run every phase: export, plan, download, consolidate, index, sync, invalidate, verify.
 
@@ -105,18 +110,26 @@ def refresh(session: Session) -> int:
     """
     with session.workspace.claimed():
         if session.flags["dry_run"]:
+            if session.flags["report"]:
+                raise MirrorError(
+                    "--report tells what is published, and --dry-run publishes nothing",
+                    hint="leave one of them out; `mirror verify --report` tells what is published now",
+                )
             return _show_plan(session, session.pipeline.preview())
         return _judge(session, session.pipeline.refresh())
 
 
-@command(LOCKS, SELECTION, PAGES, UPSTREAM, FETCH, WORK, DESTINATION, PUBLISH, REHASH, VERIFY)
+@command(LOCKS, SELECTION, PAGES, UPSTREAM, FETCH, WORK, DESTINATION, PUBLISH, REHASH, VERIFY, REPORT)
 def setup(session: Session) -> int:
     """Check this machine, make what INFRA_MODE asks for, run every phase once, and say how to go on.
 
     Example: mirror setup --project ../app
     """
-    for line in session.survey():
-        session.console.say(line)
+    # What INFRA_MODE asks for may not stand yet.
+    found = Machine(session).look(destinations=not session.settings.infra_mode)
+    show_steps(session.console, found)
+    if found.exit_code:
+        return found.exit_code
     if session.settings.infra_mode:
         if not Site(session=session).up(yes=False):
             return FINDINGS
@@ -210,7 +223,7 @@ def invalidate(session: Session) -> int:
     return 0
 
 
-@command(LOCKS, SELECTION, WORK, DESTINATION, VISIT, REHASH, INSTALL, VERIFY, JSON)
+@command(LOCKS, SELECTION, WORK, DESTINATION, VISIT, REHASH, INSTALL, VERIFY, REPORT, JSON)
 def verify(session: Session) -> int:
     """Compare what is served, or what is stored, with the lock: every package in every environment.
 
@@ -222,6 +235,32 @@ def verify(session: Session) -> int:
 
         coverages = session.pipeline.prove(coverages, session.installers, session.served, here())
     return _judge(session, coverages)
+
+
+@command(DOCTOR, LOCKS, UPSTREAM, WORK, DESTINATION, JSON)
+def doctor(session: Session) -> int:
+    """Judge any simple index as its clients find it; without an address, look at this machine.
+
+    Example: mirror doctor https://mirror.example/simple/; mirror doctor
+    """
+    url, as_json = session.flags["address"], session.flags["as_json"]
+    if not url:
+        found = Machine(session).look()
+        if as_json:
+            session.console.data(json.dumps(found.to_json(), indent=1))
+        else:
+            show_checkup(session.console, found)
+        return found.exit_code
+    # For the one command that judges.
+    from mirror.phases.doctor import doctor as visit  # noqa: PLC0415
+
+    sample = None if session.flags["everything"] else session.flags["projects"]
+    diagnosis = visit(url, session.client(url), session.console, sample=sample, jobs=session.settings.jobs)
+    if as_json:
+        session.console.data(json.dumps(diagnosis.to_json(), indent=1))
+    else:
+        show_diagnosis(session.console, diagnosis)
+    return FINDINGS if diagnosis.failed else 0
 
 
 @command(WORK, DESTINATION, JSON)
@@ -329,6 +368,7 @@ def _judge(session: Session, coverages: Sequence[Coverage]) -> int:
     else:
         for coverage in coverages:
             session.console.coverage(coverage, policy)
+    hand_out(session, coverages)
     failures = [cell.reason for coverage in coverages for cell in coverage.failures(policy)]
     found = {finding.code for coverage in coverages for finding in coverage.findings}
     if "altered" in found:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
+from mirror.doctor.check import SAMPLE as PROJECTS
 from mirror.phases.visit import SAMPLE
 from mirror.selection import SdistPolicy
 from mirror.settings import DownloaderName
@@ -71,6 +72,14 @@ PUBLISH: Group[Any] = (
 EVERYTHING: Group[Any] = (
     click.option("--all", "everything", is_flag=True, help="Invalidate every page, whatever is known of the CDN."),
 )
+DOCTOR: Group[Any] = (
+    click.argument("address", metavar="[URL]", default=""),
+    click.option(
+        "--projects", type=click.IntRange(1), default=PROJECTS, show_default=True,
+        help="Projects of the index to visit, spread over its list.",
+    ),
+    click.option("--all", "everything", is_flag=True, help="Visit every project."),
+)  # fmt: skip
 RELEASE: Group[Any] = (
     click.argument("release", default=""),
     click.option("--to", "moment", metavar="TIME", help="Instead of an id: the release that was current then."),
@@ -97,6 +106,25 @@ INSTALL: Group[Any] = (
         "--install", is_flag=True, help="Let pip, and uv if it is there, try every environment without installing."
     ),
 )
+
+
+def _known_forms(context: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:  # noqa: ARG001
+    """Refuse a file that no report has the form of before the run, not at its end."""
+    # Only who asks for a report needs to know how they are written.
+    from mirror.reports.forms import form_of  # noqa: PLC0415
+
+    for path in paths:
+        form_of(path.name)
+    return paths
+
+
+REPORT: Group[Any] = (
+    click.option(
+        "--report", multiple=True, metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
+        callback=_known_forms,
+        help="Write the result to FILE.html, .md, .xml (JUnit), .json or .codequality.json; repeatable.",
+    ),
+)  # fmt: skip
 VISIT: Group[Any] = (
     click.option("--url", help="Verify what is served there. Default: BASE_URL or CLOUDFRONT_DOMAIN, if set."),
     click.option("--deep", is_flag=True, help="Download and digest every file, not a sample."),

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import platform
-import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,11 +34,13 @@ from mirror.workspace import Workspace
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from mirror.clients.base import Client
     from mirror.downloads.configuration import Network
     from mirror.installers.base import Installer
     from mirror.locks.base import Lock
     from mirror.settings import Settings
     from mirror.stores.base import Store
+    from mirror.stores.s3 import S3Store
 
 _SWITCHES = ("dry_run", "allow_shrink", "rehash", "check_remote")
 
@@ -70,18 +69,6 @@ class Session:
         given = {name: value for name, value in self.flags.items() if name in known and value not in ("", ())}
         return settings.load(self.config, given)
 
-    def survey(self) -> tuple[str, ...]:
-        """Say what this machine has that a mirror needs. Raise `MirrorError` when something is missing."""
-        chosen = self.settings
-        root = chosen.work_dir.absolute()
-        free = shutil.disk_usage(next(folder for folder in (root, *root.parents) if folder.is_dir())).free
-        indexes = self.configuration.settings.indexes
-        return (
-            f"Python {platform.python_version()}, pip {version('pip')}, {free / 1e9:,.0f} GB free in {chosen.work_dir}",
-            *(f"{lock.label}: {lock.format}, {len(lock.packages)} packages" for lock in self.locks),
-            f"Index: {', '.join(redact(index) for index in indexes)}",
-        )
-
     @cached_property
     def configuration(self) -> Configuration:
         """How pip reaches its indexes."""
@@ -97,6 +84,18 @@ class Session:
     def workspace(self) -> Workspace:
         """The work directory."""
         return Workspace(self.settings.work_dir)
+
+    def client(self, url: str) -> Client:
+        """Requests to a site as installers make them, with the credentials that stand in `url`."""
+        # requests is slow to import, and most runs do not look from the outside.
+        from mirror.clients.http import HttpClient  # noqa: PLC0415
+        from mirror.web import Web  # noqa: PLC0415
+
+        configuration = self.configuration
+        network = configuration.settings.network
+        # A host that fails is what is looked for: it gets one more chance, not pip's five.
+        impatient = replace(network, retries=min(network.retries, 1))
+        return HttpClient(Web(impatient, Credentials((url,)), configuration.environ, self.settings.jobs))
 
     @cached_property
     def locks(self) -> tuple[Lock, ...]:
@@ -245,13 +244,22 @@ class Session:
     def _store(self, destination: str, digests: DigestCache) -> Store:
         if destination.startswith("s3://"):
             return self._bucket(destination, digests)
+        return LocalStore(self.folder(destination), digests, name=destination)
+
+    def folder(self, destination: str) -> Path:
+        """The folder that a destination names. Raise `MirrorError` when it is none, or one that we work in."""
         folder = _folder(destination)
         _refuse_overlap(folder, self.workspace)
-        return LocalStore(folder, digests, name=destination)
+        return folder
 
     def _bucket(self, url: str, digests: DigestCache) -> Store:
-        # boto3 is slow to import, and most runs have no bucket.
         from mirror.stores.probe import ProbedStore  # noqa: PLC0415
+
+        return ProbedStore(self.bucket(url, digests), State(self.workspace.state), self.console)
+
+    def bucket(self, url: str, digests: DigestCache | None = None) -> S3Store:
+        """The bucket that a destination names, nothing known of it. Raise `MirrorError` for what names none."""
+        # The client of S3 is slow to import, and most runs have no bucket.
         from mirror.stores.s3 import S3Options, S3Store  # noqa: PLC0415
 
         chosen = self.settings
@@ -262,7 +270,7 @@ class Session:
             owner=chosen.bucket_owner,
             jobs=chosen.jobs,
         )
-        return ProbedStore(S3Store.open(url, options, digests), State(self.workspace.state), self.console)
+        return S3Store.open(url, options, digests or DigestCache())
 
 
 def _meant(key: str) -> str:
@@ -309,7 +317,7 @@ def _folder(destination: str) -> Path:
 def _refuse_overlap(destination: Path, workspace: Workspace) -> None:
     """Pages that are published where they are made would be seen before the files that they list (DESIGN rule 3)."""
     root = destination.resolve()
-    published = [root / key for key in (layout.PACKAGES, layout.SIMPLE, layout.STATE)]
+    published = [root / key for key in (layout.PACKAGES, layout.PROJECTS, layout.SIMPLE, layout.STATE)]
     for own in (workspace.packages.resolve(), workspace.pages.resolve(), workspace.state.resolve()):
         if any(own in (place, *place.parents) or place in own.parents for place in published):
             raise MirrorError(
