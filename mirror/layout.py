@@ -21,6 +21,7 @@ LEASE = ".mirror/lock.json"
 RELEASES = ".mirror/releases/"
 EDGES = ".mirror/edges/"
 FORMER_PAGES = ".mirror/objects/"
+PROBE = ".mirror/probe/"
 
 HTML = "index.html"
 JSON = "index.v1_json"

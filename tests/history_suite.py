@@ -10,7 +10,7 @@ import pytest
 
 from mirror.errors import ConflictError, IntegrityError, MirrorError
 from mirror.history import read_history
-from mirror.layout import FORMER_PAGES, LEASE, POINTER, RELEASES, SIMPLE, former_page_key, headers, release_key
+from mirror.layout import FORMER_PAGES, LEASE, POINTER, PROBE, RELEASES, SIMPLE, former_page_key, headers, release_key
 from mirror.lease import Lease, Owner
 from mirror.phases.prune import DAY, PruneResult, Retention, prune
 from mirror.phases.releases import releases
@@ -274,6 +274,13 @@ class HistorySuite:
             pruned(store, grace=0, allow_shrink=False)
         assert "--allow-shrink" in caught.value.hint
         assert content(store) == before
+
+    def test_what_trying_out_the_store_left_goes(self, store: Store, ids: list[str]) -> None:
+        """By a run that was killed meanwhile; that of a run that is under way stays."""
+        put(store, f"{PROBE}0123456789abcdef", b"first")
+        assert pruned(store, days=6.9, keep=3).deletes == ()
+        assert pruned(store, days=8, keep=3).deletes == (f"{PROBE}0123456789abcdef",)
+        assert list(store.list(PROBE)) == []
 
     def test_what_is_not_ours_stays(self, store: Store, ids: list[str]) -> None:
         theirs = ("packages/README", "packages/notes.metadata", "packages/a/b-1.0.tar.gz", "notes.txt")

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from mirror.errors import ConflictError, IntegrityError, MirrorError
 from mirror.filenames import is_artifact
 from mirror.history import read_history
-from mirror.layout import FORMER_PAGES, PACKAGES, POINTER, former_page_key, headers, release_key
+from mirror.layout import FORMER_PAGES, PACKAGES, POINTER, PROBE, former_page_key, headers, release_key
 from mirror.lease import holding, leftover
 from mirror.model import Level, Notice
 from mirror.publication import SHRINK_LIMIT, body_of, some
@@ -191,6 +191,8 @@ class _Pruning:
         going += [
             found for found in stored if found.key not in needed and (found.key in dated or self._old(found.modified))
         ]
+        # A run that was killed while it tried the store out.
+        going += [found for found in self.store.list(PROBE) if self._old(found.modified)]
         self._refuse_much(going, stored)
         going.sort(key=lambda found: _ORDER.index(kind(found.key) or Kind.STATE))
         self._tell_timeless(history)

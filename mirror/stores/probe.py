@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mirror.errors import ConflictError, IntegrityError, RemoteError
-from mirror.layout import PACKAGES, STATE, headers
+from mirror.layout import PACKAGES, PROBE, headers
 from mirror.model import Level, Notice
 from mirror.stores.base import ABSENT, Body
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 SETTLE = 2.0
 """Seconds after which a write by somebody else would show, where conditions are ignored."""
-
-_SCRATCH = f"{STATE}probe/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +71,7 @@ def probe(store: S3Store) -> Capabilities:
 
     A handful of requests; several publishers may do so at once, for the names are drawn by lot.
     """
-    key, altered = (f"{_SCRATCH}{secrets.token_hex(8)}" for _ in range(2))
+    key, altered = (f"{PROBE}{secrets.token_hex(8)}" for _ in range(2))
     try:
         first = store.send(key, _body(b"first"), headers(key))
 
@@ -93,7 +91,7 @@ def probe(store: S3Store) -> Capabilities:
             verifies_checksums=verifies,
             keeps_checksums=store.checksum(key) is not None,
             keeps_versions=bool(first.version),
-            lists=_outcome(lambda: next(store.list(_SCRATCH), None)) is True,
+            lists=_outcome(lambda: next(store.list(PROBE), None)) is True,
         )
     finally:
         store.delete([key, altered])
