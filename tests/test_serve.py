@@ -28,7 +28,7 @@ from mirror.layout import HTML_TYPE, JSON_TYPE
 from mirror.phases.index import index
 from mirror.progress import Silence
 from mirror.serve import application, negotiate, serve
-from mirror.simple import front
+from mirror.simple.site import PEOPLE_POLICY
 from tests.oddities import artifact, manifest
 
 if TYPE_CHECKING:
@@ -132,11 +132,14 @@ class TestPages:
         assert json.loads(page.body)["name"] == "demo"
         assert "vary" not in page.headers
 
-    def test_the_front_page_may_use_its_own_style(self, site: Site) -> None:
-        page = site.ask("/")
-        assert page.body == (site.root / "index.html").read_bytes()
+    @pytest.mark.parametrize(("path", "key"), [("/", "index.html"), ("/projects/demo.html", "projects/demo.html")])
+    def test_pages_for_people_may_use_their_own_style_and_script(self, site: Site, path: str, key: str) -> None:
+        page = site.ask(path)
+        assert page.body == (site.root / key).read_bytes()
         assert page.headers["content-type"] == HTML_TYPE
-        assert page.headers["content-security-policy"] == front.POLICY
+        assert page.headers["content-security-policy"] == PEOPLE_POLICY
+        assert page.headers["x-content-type-options"] == "nosniff"
+        assert page.headers["cache-control"] == "max-age=600"
 
     def test_a_page_changes_with_the_next_publish(self, tmp_path: Path) -> None:
         root = publish(tmp_path)
@@ -236,6 +239,14 @@ class TestAddresses:
             f"/packages/x/{QUOTED}",
             f"/packages/{QUOTED}/",
             f"//packages/{QUOTED}",
+            "/projects",
+            "/projects/",
+            "/projects/demo",
+            "/projects/Demo.html",
+            "/projects/unknown.html",
+            "/projects/demo.html/",
+            "/projects/demo.html%0A",
+            "/projects/x/demo.html",
             "/favicon.ico",
             "/robots.txt",
             "/%0A",

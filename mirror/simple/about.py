@@ -40,10 +40,12 @@ details{margin-top:1rem}summary{cursor:pointer;width:fit-content}details .way{ma
 .release h3{font-size:1.1rem;margin:0}
 .release>p{color:var(--soft);font-size:.925rem;margin:.1rem 0 .4rem;max-width:none;overflow-wrap:anywhere}
 .release .warn{color:var(--ink);margin:.5rem 0}
+.way pre{white-space:pre-wrap;overflow-wrap:anywhere;padding-right:.5rem}
+table{table-layout:fixed}
+th:nth-child(2){width:10rem}th:nth-child(3){width:11rem}th:nth-child(4){width:5.5rem}th:nth-child(5){width:7rem}
 td{font-size:.925rem}
 td:first-child a{font-weight:600;overflow-wrap:anywhere}
 td:first-child code{display:block;color:var(--soft);font-size:.75rem;overflow-wrap:anywhere}
-td:nth-child(2),td:nth-child(3){white-space:nowrap}
 @media(max-width:60rem){thead{position:absolute;clip-path:inset(50%)}tbody{display:block}
 tr{display:flex;flex-wrap:wrap;gap:0 1rem;padding:.65rem 0;border-bottom:1px solid var(--line)}
 td{padding:0;border:0}td:first-child{flex-basis:100%}td+td{color:var(--soft);font-size:.875rem}}
@@ -58,11 +60,12 @@ _COLUMNS = (
     '<table>\n<thead><tr><th scope="col">File and sha256</th><th scope="col">Platform</th><th scope="col">For</th>'
     '<th scope="col" class="number">Size</th><th scope="col" class="number">Uploaded</th></tr></thead>\n<tbody>\n'
 )
-_ACTIVE = {
-    "archived": "Its maintainers have archived it and do not expect to update it again",
-    "deprecated": "Its maintainers consider it obsolete",
-    "quarantined": "It is quarantined upstream as possibly unsafe; what is here are the bytes that the lock pins",
+_STATUSES = {
+    "archived": "It is archived: its maintainers do not expect to update it again",
+    "deprecated": "It is deprecated: its maintainers consider it obsolete",
+    "quarantined": "It is quarantined upstream as possibly unsafe; here are still the bytes that the locks pin",
 }
+"""What the statuses of PEP 792 mean."""
 
 
 def render(project: HeldProject) -> bytes:
@@ -121,10 +124,10 @@ def _status(project: HeldProject) -> str:
     status = project.status
     if status is None or status.status == "active":
         return ""
-    meaning = _ACTIVE.get(status.status, f"Upstream states that it is {foreign(status.status)}")
-    reason = f": {foreign(status.reason)}" if status.reason else ""
+    meaning = _STATUSES.get(status.status, f"Upstream states that it is {foreign(status.status)}")
+    reason = f" The reason given: {foreign(status.reason)}" if status.reason else ""
     kind = "warn" if status.status == "quarantined" else "tell"
-    return f'<p class="{kind}">{meaning}{reason}.</p>\n'
+    return f'<p class="{kind}">{meaning}.{reason}</p>\n'
 
 
 def _install(project: HeldProject) -> str:
@@ -176,7 +179,7 @@ def _rows(release: HeldRelease, *, each_python: bool) -> Iterable[str]:
     labelled.sort(key=lambda entry: entry[0])
     for (_, platform, interpreter), artifact in labelled:
         name = escape(artifact.filename)
-        python = f" {foreign(artifact.requires_python)}" if each_python and artifact.requires_python else ""
+        python = f", requires {foreign(artifact.requires_python)}" if each_python and artifact.requires_python else ""
         yield (
             f'<tr><td><a href="{layout.people_href(artifact.filename)}">{name}</a>'
             f"<code>{artifact.sha256}</code>{_yanked(artifact)}</td>"

@@ -39,6 +39,11 @@ DRESS = Dress.of(
 .bar{display:block;width:100%;min-width:6rem;height:.6rem;border-radius:99px;background:var(--note-bg)}
 .bar .wheels{fill:var(--accent)}.bar .sdists{fill:var(--link)}.bar .missing{fill:var(--warn)}
 .chart{width:34%}
+.chart div{display:flex;align-items:center;gap:.9rem}.chart span{flex:none;min-width:4.2rem;text-align:right;
+font-variant-numeric:tabular-nums}
+.coverage tbody th{font-size:1rem;color:var(--ink)}
+.key{display:inline-block;width:.6rem;height:.6rem;border-radius:99px;margin-right:.4rem;background:var(--accent)}
+.key.sdists{background:var(--link)}.key.missing{background:var(--warn)}
 .find{display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:baseline;margin:0 0 1rem}
 .find input{flex:1 1 16rem;max-width:28rem;font:inherit;padding:.45rem .8rem;color:var(--ink);background:var(--card);
 border:1px solid var(--soft);border-radius:8px}
@@ -55,7 +60,7 @@ padding:.6rem 0;border-bottom:1px solid var(--line);align-items:baseline}
 .coverage thead{position:absolute;clip-path:inset(50%)}.coverage tbody,.coverage tr{display:block}
 .coverage tr{display:flex;flex-wrap:wrap;gap:0 1rem;padding:.65rem 0;border-bottom:1px solid var(--line)}
 .coverage td,.coverage tbody th{padding:0;border:0;white-space:normal;text-align:left}
-.coverage tbody th{font-size:1rem;color:var(--ink)}.coverage td{font-size:.875rem;color:var(--soft)}
+.coverage td{font-size:.875rem;color:var(--soft)}
 .coverage .chart{width:100%;padding:.4rem 0}
 .coverage td[data-of]::after{content:" " attr(data-of)}}
 """,
@@ -97,7 +102,8 @@ _DOCKERFILE = f"""\
 ENV PIP_INDEX_URL={INDEX} \\
     UV_DEFAULT_INDEX={INDEX}
 COPY requirements-prod.txt .
-RUN pip install --no-cache-dir --require-hashes -r requirements-prod.txt"""
+RUN pip install --no-cache-dir \\
+    --require-hashes -r requirements-prod.txt"""
 
 _LEAD = f"""\
 <header>
@@ -147,8 +153,9 @@ _COVERAGE = """\
 to be built from source, and how many have no file here.</p>
 <table class="coverage">
 <thead><tr><th scope="col">Platform</th><th scope="col">CPython</th><th scope="col" class="chart">With a wheel</th>
-<th scope="col" class="number">Wheels</th><th scope="col" class="number">From source</th>
-<th scope="col" class="number">None</th></tr></thead>
+<th scope="col" class="number"><i class="key"></i>Wheels</th>
+<th scope="col" class="number"><i class="key sdists"></i>From source</th>
+<th scope="col" class="number"><i class="key missing"></i>None</th></tr></thead>
 <tbody>
 """
 
@@ -222,9 +229,10 @@ def _coverage(rows: Sequence[TargetCoverage]) -> str:
 
 def _target(row: TargetCoverage) -> str:
     gone = row.missing + row.direct
+    share = 100 * row.wheels / row.wanted if row.wanted else 100.0
     return (
         f'<tr><th scope="row">{escape(row.target)}</th><td>{escape(", ".join(row.pythons))}</td>'
-        f'<td class="chart">{_bar(row)}{floored(100 * row.wheels / row.wanted if row.wanted else 100.0)} %</td>'
+        f'<td class="chart"><div>{_bar(row)}<span>{floored(share)} %</span></div></td>'
         f'<td class="number" data-of="wheels">{row.wheels:,}</td>'
         f'<td class="number" data-of="from source">{row.sdists:,}</td>'
         f'<td class="number" data-of="without a file">{gone:,}</td></tr>\n'
