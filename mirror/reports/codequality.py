@@ -48,7 +48,7 @@ def _wrong(report: Report, coverage: Coverage, finding: Finding) -> dict[str, An
     path = report.locks[0].path if report.locks else "poetry.lock"
     return _issue(
         check=finding.code,
-        text=f"{coverage.destination}: {finding}",
+        text=f"{coverage.destination}: {finding}; {finding.advice}",
         severity="critical",
         path=path,
         begin=1,

@@ -31,7 +31,10 @@ def commands(report: Report) -> tuple[str, ...]:
     for coverage in report.coverages:
         at = f" at {coverage.destination}" if several else ""
         errors += [_on_line("error", report, problem, at) for problem in report.failures(coverage)]
-        errors += [_command("error", f"{finding}{at}", title=finding.code) for finding in report.findings(coverage)]
+        errors += [
+            _command("error", f"{finding}{at}; {finding.advice}", title=finding.code)
+            for finding in report.findings(coverage)
+        ]
         yanked = (problem for problem in report.remarks(coverage) if problem.reason is Reason.YANKED)
         warnings += [_on_line("warning", report, problem, at) for problem in yanked]
     return (*_foremost("error", errors, report.verdict), *_foremost("warning", warnings, "Yanked"))

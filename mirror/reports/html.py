@@ -177,15 +177,15 @@ def _findings(report: Report, coverage: Coverage) -> str:
     findings = report.findings(coverage)
     if not findings:
         return ""
-    items = "".join(_finding(report, finding) for finding in findings)
+    items = "".join(map(_finding, findings))
     return f'<h3>{counted(len(findings), "finding")} on the site</h3>\n<ul class="cards">\n{items}</ul>\n'
 
 
-def _finding(report: Report, finding: Finding) -> str:
+def _finding(finding: Finding) -> str:
     key = f" <code>{_text(finding.key)}</code>" if finding.key else ""
     return (
         f'<li><p><span class="mark bad">{_text(finding.code)}</span>{key}</p><p>{_text(finding.message)}</p>'
-        f'<p class="soft">To do: {_advice(report.advice(finding))}.</p></li>\n'
+        f'<p class="soft">To do: {_advice(finding.advice)}.</p></li>\n'
     )
 
 

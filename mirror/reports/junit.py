@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 from mirror.coverage import ADVICE, INSTALL_FAILED, problems
 from mirror.model import Reason
-from mirror.plain import plain
+from mirror.plain import line
 from mirror.reports.report import MEANING
 
 if TYPE_CHECKING:
@@ -51,13 +51,13 @@ def _case(report: Report, cell: Cell, *, several: bool) -> ET.Element:
     case = _named(f"{cell.package} {cell.version}{of} on Python {cell.python}", cell.package)
     if cell.reason in report.policy:
         message = f"{cell.reason}: {MEANING[cell.reason]}"
-        text = "\n".join(part for part in (cell.detail, ADVICE[cell.reason], report.where(_alone(cell))) if part)
-        _add(case, "failure", text, type=cell.reason, message=message)
+        texts = (cell.detail, ADVICE[cell.reason], report.where(_alone(cell)))
+        _add(case, "failure", *texts, type=cell.reason, message=message)
     elif cell.reason is Reason.YANKED:
         _add(case, "system-out", f"{MEANING[cell.reason]}: {cell.detail}")
     elif not cell.reason.covered:
         detail = f" ({cell.detail})" if cell.detail else ""
-        _add(case, "skipped", "", message=f"{cell.reason}: {MEANING[cell.reason]}{detail}")
+        _add(case, "skipped", message=f"{cell.reason}: {MEANING[cell.reason]}{detail}")
     return case
 
 
@@ -71,7 +71,7 @@ def _site(report: Report, coverage: Coverage) -> ET.Element:
         if finding.code == INSTALL_FAILED:
             continue  # has a case of its own, among the installers
         case = _named(f"{finding.code} {finding.key}".strip(), "site")
-        _add(case, "failure", f"{finding.message}\n{report.advice(finding)}", type=finding.code, message=str(finding))
+        _add(case, "failure", finding.message, finding.advice, type=finding.code, message=str(finding))
         cases.append(case)
     # A suite without any case would read as if nobody had looked.
     return _suite(f"{coverage.destination} site", cases or [_named("pages and files agree", "site")])
@@ -90,16 +90,16 @@ def _installs(coverage: Coverage) -> ET.Element:
 
 def _suite(name: str, cases: list[ET.Element]) -> ET.Element:
     counts = {kind: sum(case.find(kind) is not None for case in cases) for kind in ("failure", "skipped")}
-    suite = ET.Element("testsuite", name=plain(name), tests=str(len(cases)), failures=str(counts["failure"]),
+    suite = ET.Element("testsuite", name=line(name), tests=str(len(cases)), failures=str(counts["failure"]),
                        errors="0", skipped=str(counts["skipped"]))  # fmt: skip
     suite.extend(cases)
     return suite
 
 
 def _named(name: str, classname: str) -> ET.Element:
-    return ET.Element("testcase", name=plain(name), classname=plain(classname))
+    return ET.Element("testcase", name=line(name), classname=line(classname))
 
 
-def _add(case: ET.Element, tag: str, text: str, **attributes: str) -> None:
-    element = ET.SubElement(case, tag, {name: plain(value) for name, value in attributes.items()})
-    element.text = plain(text) or None
+def _add(case: ET.Element, tag: str, *texts: str, **attributes: str) -> None:
+    element = ET.SubElement(case, tag, {name: line(value) for name, value in attributes.items()})
+    element.text = "\n".join(line(text) for text in texts if text) or None

@@ -70,15 +70,26 @@ def _fit(parts: Sequence[str | _List], limit: int) -> bytes:
     if room < 0:
         verdict = str(parts[0])
         return verdict.encode("ascii") if len(verdict) <= limit - _MARGIN else b""
-    kept: dict[int, int] = {}
-    for part in sorted((part for part in parts if isinstance(part, _List)), key=lambda part: part.weight):
-        kept[id(part)] = 0
-        for row in part.rows:
-            if len(row) > room:
-                break
-            room -= len(row)
-            kept[id(part)] += 1
+    kept = _share([part for part in parts if isinstance(part, _List)], room)
     return "".join(part if isinstance(part, str) else part.text(kept[id(part)]) for part in parts).encode("ascii")
+
+
+def _share(lists: Sequence[_List], room: int) -> dict[int, int]:
+    """How many rows each list keeps, by its id: lists of one weight take turns, so that none crowds out another."""
+    kept = {id(part): 0 for part in lists}
+    for weight in sorted({part.weight for part in lists}):
+        hungry = [part for part in lists if part.weight == weight]
+        while hungry:
+            for part in tuple(hungry):
+                place = kept[id(part)]
+                if place == len(part.rows) or len(part.rows[place]) > room:
+                    hungry.remove(part)
+                    continue
+                room -= len(part.rows[place])
+                kept[id(part)] += 1
+        if any(kept[id(part)] < len(part.rows) for part in lists if part.weight == weight):
+            break  # what matters less waits until all that matters more is there
+    return kept
 
 
 def _headline(report: Report) -> str:
@@ -126,7 +137,7 @@ def _targets(coverage: Coverage) -> str:
 
 _PROBLEMS = "| package | reason | where | why | what to do |\n|:--|:--|:--|:--|:--|\n"
 _REMARKS = "| package | reason | where | why |\n|:--|:--|:--|:--|\n"
-_FINDINGS = "| finding | place | what |\n|:--|:--|:--|\n"
+_FINDINGS = "| finding | place | what | what to do |\n|:--|:--|:--|:--|\n"
 _INSTALLS = "| installer | lock | environment | packages | result |\n|:--|:--|:--|--:|:--|\n"
 
 
@@ -143,7 +154,7 @@ def _remark(problem: Problem) -> str:
 
 
 def _finding(finding: Finding) -> str:
-    return f"| {_text(finding.code)} | {_code(finding.key)} | {_code(finding.message)} |\n"
+    return f"| {_text(finding.code)} | {_code(finding.key)} | {_code(finding.message)} | {finding.advice} |\n"
 
 
 def _install(install: Install) -> str:

@@ -124,11 +124,6 @@ class Report:
         """What is wrong with the site, sorted."""
         return tuple(sorted(coverage.findings))
 
-    @staticmethod
-    def advice(finding: Finding) -> str:
-        """What to do about what is wrong with a site."""
-        return finding.advice
-
     def path(self, lock: str) -> str:
         """The path in the repository of the lock that has this label."""
         return self._by_label[lock].path if lock in self._by_label else lock
