@@ -229,6 +229,14 @@ class Pipeline:
 
         self._everywhere(one)
 
+    def sbom(self, default_index: str) -> bytes:
+        """Write the bill of materials; `default_index` is the one that a package URL means when it names none."""
+        # The library is slow to import, and only this needs it.
+        from mirror.sbom import render  # noqa: PLC0415
+
+        manifest, planned = self.state.require(Manifest, "consolidate"), self.state.load(Plan) or Plan()
+        return render(manifest, planned.files, default_index=default_index)
+
     def releases(self) -> tuple[ReleaseList, ...]:
         """List what every destination has kept of what was published there."""
         return self._everywhere(lambda store: releases(store, self.ports.progress))

@@ -45,6 +45,7 @@ class Project:
             "--project": ("refresh", "setup", "export", "plan", "verify"),
             "--work-dir": (
                 *("refresh", "setup", "plan", "download", "consolidate", "index", "sync", "invalidate", "verify"),
+                "sbom",
             ),
             "--destination": ("refresh", "setup", "sync", "invalidate", "verify"),
             "--index-url": ("refresh", "setup", "plan", "download"),

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 COMMANDS = (
     *("refresh", "setup", "export", "plan", "download", "consolidate", "index"),
     *("sync", "invalidate", "verify", "serve", "infra"),
-    *("doctor", "releases", "rollback", "prune"),
+    *("doctor", "releases", "rollback", "prune", "sbom"),
 )
 
 

@@ -35,7 +35,7 @@ ROOMS = {
         *("filenames", "targets", "layout", "compare", "credentials", "selection", "requirements_file", "coverage"),
         *("published", "inspection", "release", "locks", "locks.*", "simple", "simple.*", "cdn.paths", "cdn.ledger"),
         *("infra", "infra.blueprint", "infra.policy", "infra.edge", "infra.template", "infra.cost"),
-        *("plain", "figures", "reports", "reports.*"),
+        *("plain", "figures", "reports", "reports.*", "sbom"),
     ),
     "disk": ("files", "pool", "state", "workspace", "config_file"),
     "ports": (
@@ -81,6 +81,8 @@ DOORS = {
     "uvicorn": ("serve",),
     "boto3": ("cdn.cloudfront", "infra.aws"),
     "botocore": ("stores.s3_client", "stores.s3_requests", "cdn.cloudfront", "infra.aws"),
+    "cyclonedx": ("sbom",),
+    "packageurl": ("sbom",),
     "filelock": ("stores.local", "stores.staging", "workspace"),
     "packaging": ("*",),
     "_typeshed": ("*",),

@@ -30,6 +30,7 @@ from mirror.cli.options import (
     INSTALL,
     JSON,
     LOCKS,
+    OUTPUT,
     PAGES,
     PUBLISH,
     REHASH,
@@ -46,7 +47,9 @@ from mirror.cli.reports import hand_out
 from mirror.cli.session import Session
 from mirror.console import Console
 from mirror.credentials import strip
+from mirror.downloads.configuration import builtin_index
 from mirror.errors import INTERRUPTED, IntegrityError, MirrorError
+from mirror.files import write
 from mirror.model import Reason
 from mirror.phases.prune import DAY, Retention
 from mirror.state import encode
@@ -311,6 +314,21 @@ def prune(session: Session) -> int:
     if flags["dry_run"]:
         for result in results:
             session.console.data("".join(f"{key}\n" for key in result.deletes))
+    return 0
+
+
+@command(OUTPUT, WORK)
+def sbom(session: Session) -> int:
+    """Write what the mirror holds as a software bill of materials: CycloneDX 1.6, in JSON.
+
+    Example: mirror sbom --output mirror.cdx.json
+    """
+    bill, output = session.pipeline.sbom(builtin_index()), session.flags["output"]
+    if output is None:
+        session.console.data(bill.decode())
+    else:
+        write(output, bill)
+        session.console.say(f"Wrote {output}")
     return 0
 
 

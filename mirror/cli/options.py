@@ -130,6 +130,9 @@ VISIT: Group[Any] = (
     click.option("--deep", is_flag=True, help="Download and digest every file, not a sample."),
     click.option("--sample", type=click.IntRange(0), help=f"Files to download from the site. Default: {SAMPLE}."),
 )
+OUTPUT: Group[Any] = (
+    click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write. Default: stdout."),
+)
 JSON: Group[Any] = (click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."),)
 
 

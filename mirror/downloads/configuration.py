@@ -199,7 +199,7 @@ def read(options: Mapping[str, str], index_url: str = "") -> PipSettings:
     links = tuple(options.get("find-links", "").split())
     if _flag(options, "no-index"):
         return replace(settings, indexes=(), find_links=links)
-    main = options.get("index-url") or _builtin()
+    main = options.get("index-url") or builtin_index()
     extra = options.get("extra-index-url", "").split()
     return replace(settings, indexes=tuple(dict.fromkeys(_url(url) for url in (main, *extra))), find_links=links)
 
@@ -233,8 +233,8 @@ def _flag(options: Mapping[str, str], name: str) -> bool:
     return text in _TRUE
 
 
-def _builtin() -> str:
-    """The index of a pip that nobody configured. We name no host; pip does."""
+def builtin_index() -> str:
+    """The index of a pip that nobody configured, PyPI. pip names its host; raise `MirrorError` if it does not."""
     try:
         from pip._internal.models.index import PyPI  # noqa: PLC0415 - private to pip, and rarely needed
     except ImportError as error:
