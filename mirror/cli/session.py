@@ -125,6 +125,11 @@ class Session:
         digests = DigestCache(self.workspace.state / "digests.json")
         configuration = self.configuration
         direct = DirectDownloader(configuration, digests)
+        if self.flags.get("sample") is not None and not self.address:
+            raise MirrorError(
+                "--sample is about files of a site that is served, and nobody said where",
+                hint="add --url, or set BASE_URL",
+            )
         # What is served is verified without the credentials of the buckets behind it.
         known = tuple(text for text in chosen.destination if self._stored or not text.startswith("s3://"))
         stores = tuple(self._store(destination, digests) for destination in known)
