@@ -16,9 +16,6 @@ import rich_click as click
 
 from mirror import __version__
 from mirror.cli import options
-from mirror.cli.checkup import Machine
-from mirror.cli.diagnosis import show_checkup, show_diagnosis, show_steps
-from mirror.cli.infra import Site, infra
 from mirror.cli.options import (
     COMMON,
     CONFIG,
@@ -61,6 +58,8 @@ if TYPE_CHECKING:
     from mirror.model import Plan
 
 FINDINGS = 1
+_INFRA = "infra"
+"""The group of commands that has a module of its own."""
 
 click.rich_click.TEXT_MARKUP = "rich"
 click.rich_click.MAX_WIDTH = 100
@@ -70,7 +69,15 @@ class _InOrder(click.RichGroup):
     """Lists commands in the order in which they are defined here, which is that of a first visit and of the phases."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(self.commands)
+        return [_INFRA, *self.commands]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != _INFRA:
+            return super().get_command(ctx, cmd_name)
+        # What an account is made of takes a while to import, and most runs leave it alone.
+        from mirror.cli.infra import infra  # noqa: PLC0415
+
+        return infra
 
 
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
@@ -82,9 +89,6 @@ def app() -> None:
 
     Exit codes: 0 fine, 1 findings, 2 usage or configuration, 3 remote, 4 locked by another run, 5 integrity.
     """
-
-
-app.add_command(infra)
 
 
 def command(*groups: options.Group[Any]) -> Callable[[Callable[[Session], int]], click.Command]:
@@ -128,6 +132,11 @@ def setup(session: Session) -> int:
 
     Example: mirror setup --project ../app
     """
+    # Other commands need none of this, and it takes a while to import.
+    from mirror.cli.checkup import Machine  # noqa: PLC0415
+    from mirror.cli.diagnosis import show_steps  # noqa: PLC0415
+    from mirror.cli.infra import Site  # noqa: PLC0415
+
     # What INFRA_MODE asks for may not stand yet.
     found = Machine(session).look(destinations=not session.settings.infra_mode)
     show_steps(session.console, found)
@@ -246,6 +255,11 @@ def doctor(session: Session) -> int:
 
     Example: mirror doctor https://mirror.example/simple/; mirror doctor
     """
+    # For the one command that judges.
+    from mirror.cli.checkup import Machine  # noqa: PLC0415
+    from mirror.cli.diagnosis import show_checkup, show_diagnosis  # noqa: PLC0415
+    from mirror.phases.doctor import doctor as visit  # noqa: PLC0415
+
     url, as_json = session.flags["address"], session.flags["as_json"]
     if not url:
         found = Machine(session).look()
@@ -254,9 +268,6 @@ def doctor(session: Session) -> int:
         else:
             show_checkup(session.console, found)
         return found.exit_code
-    # For the one command that judges.
-    from mirror.phases.doctor import doctor as visit  # noqa: PLC0415
-
     sample = None if session.flags["everything"] else session.flags["projects"]
     diagnosis = visit(url, session.client(url), session.console, sample=sample, jobs=session.settings.jobs)
     if as_json:
