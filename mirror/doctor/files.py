@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from mirror import filenames
-from mirror.doctor.check import Seen, check, fail, ok, warn
+from mirror.doctor.check import Seen, check, fail, ok
 from mirror.filenames import InvalidFilename
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ def digests(visit: Visit) -> Iterator[Seen]:
             yield fail(place, f"stated is sha256 {link.sha256}, sent was {file.sha256}")
         elif link.sha256:
             yield ok(place, "digest and size" if link.size is not None else "digest")
-        else:
-            yield warn(place, "no sha256 is stated, so nothing can be compared")
 
 
 @check(

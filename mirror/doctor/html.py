@@ -11,7 +11,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 from mirror.doctor.check import Seen, check, fail, ok, warn
-from mirror.doctor.visit import segment
+from mirror.doctor.visit import project_of, segment
 from mirror.filenames import is_artifact
 from mirror.simple.links import upload_time
 
@@ -101,7 +101,7 @@ def list_links(visit: Visit) -> Iterator[Seen]:
     """H3."""
     for page in visit.lists:
         for anchor in page.html.anchors if page.html else ():
-            name = segment(anchor.href)
+            name = project_of(anchor.href)
             named = bool(name) and canonicalize_name(anchor.text.strip().rstrip("/")) == canonicalize_name(name)
             if not named or not urlsplit(anchor.href).path.endswith("/"):
                 yield fail(_at(page, anchor), f"{anchor.text.strip()!r} leads to {anchor.href!r}")

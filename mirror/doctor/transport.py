@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from packaging.utils import canonicalize_name
 
 from mirror.doctor.check import Seen, check, fail, ok, warn
-from mirror.doctor.visit import is_project, list_names, segment
+from mirror.doctor.visit import list_names, project_of
 from mirror.doctor.wire import HTML, V1_HTML, V1_JSON
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def project_pages(visit: Visit) -> Iterator[Seen]:
     """U2."""
     page = visit.as_html
     for anchor in page.html.anchors if page.html else ():
-        name = segment(anchor.href)
-        if is_project(anchor.href) and name != canonicalize_name(name):
+        name = project_of(anchor.href)
+        if name != canonicalize_name(name):
             yield fail(page.url, f"{name} is listed at a name that is not normalized")
     for project in visit.projects:
         answers = [page.exchange for page in project.pages]
@@ -78,9 +78,15 @@ def slashes(visit: Visit) -> Iterator[Seen]:
     for page in (*visit.lists, *(page for project in visit.projects for page in project.pages)):
         if page.html:
             yield (ok if urlsplit(page.url).path.endswith("/") else fail)(page.url, "an HTML page")
-    for exchange in (visit.bare, *(look.bare for _, look in visit.looks)):
+    for exchange in _bare(visit):
         if exchange.status == 200 and exchange.media_type in (HTML, V1_HTML):
             yield fail(exchange.url, "an HTML page without the slash")
+
+
+def _bare(visit: Visit) -> Iterator[Exchange]:
+    if visit.bare is not None:
+        yield visit.bare
+    yield from (look.bare for _, look in visit.looks)
 
 
 @check(
@@ -90,7 +96,7 @@ def slashes(visit: Visit) -> Iterator[Seen]:
 )  # fmt: skip
 def without_slash(visit: Visit) -> Iterator[Seen]:
     """U4."""
-    for exchange in (visit.bare, *(look.bare for _, look in visit.looks)):
+    for exchange in _bare(visit):
         if exchange.status in (301, 302, 303, 307, 308):
             yield ok(exchange.url, f"{exchange.status} to {exchange.header('location')}")
         else:

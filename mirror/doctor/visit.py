@@ -194,8 +194,8 @@ class Visit:
     as_html: Page
     as_json: Page
     """The project list."""
-    bare: Exchange
-    """The project list without the slash; no redirect was followed."""
+    bare: Exchange | None
+    """The project list without the slash, no redirect followed; None for one at the root of its host."""
     unknown: Mapping[str, Exchange]
     """A project that cannot exist, by the installer that asks."""
     projects: tuple[Project, ...]
@@ -247,13 +247,15 @@ def list_names(page: Page) -> Iterator[str]:
     if page.document is not None:
         names = [_text(entry.get("name")) for entry in page.entries("projects")]
     else:
-        names = [segment(anchor.href) for anchor in (page.html.anchors if page.html else ()) if is_project(anchor.href)]
+        names = [project_of(anchor.href) for anchor in (page.html.anchors if page.html else ())]
     yield from (canonicalize_name(name) for name in names if name)
 
 
-def is_project(href: str) -> bool:
-    """Whether an href on a list may lead to a project: not up, not to itself, not to a file."""
-    return bool(segment(href)) and segment(href) not in (".", "..") and not is_artifact(segment(href))
+def project_of(href: str) -> str:
+    """The name that a link on a list leads to, as it is spelled there; empty for one up, to itself, or to a file."""
+    # Some lists lead to the page's file instead of to its folder.
+    name = segment(href.partition("#")[0].partition("?")[0].removesuffix("index.html"))
+    return "" if name in (".", "..") or is_artifact(name) else name
 
 
 def segment(address: str) -> str:

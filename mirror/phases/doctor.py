@@ -216,7 +216,7 @@ class _Asking:
             base=strip(base),
             as_html=as_html,
             as_json=as_json,
-            bare=self.ask(base.rstrip("/"), headers=AS_HTML, follow=False),
+            bare=self.ask(base.rstrip("/"), headers=AS_HTML, follow=False) if urlsplit(base).path != "/" else None,
             unknown=unknown,
             projects=projects,
             files=files,
