@@ -5,13 +5,12 @@ Never longer than a limit: then the lists are cut, those of lesser weight first,
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mirror.coverage import floored
 from mirror.figures import counted, size
-from mirror.plain import line
+from mirror.reports.markup import code, text
 from mirror.reports.report import MEANING
 
 if TYPE_CHECKING:
@@ -25,12 +24,6 @@ LIMIT = 1 << 20
 
 _MARGIN = 1 << 10
 """Bytes below the limit that are left to whoever writes the last line of the summary."""
-_LONGEST = 400
-"""Characters of a detail, such as an installer's last words."""
-_ACTIVE = re.compile(r"[^A-Za-z0-9 ,.=()/+\-]|(?<=www)\.", re.IGNORECASE)
-"""What could be markup; a reference to a character never is (CommonMark 0.31 section 2.5)."""
-_LINKING = ":@."
-"""Of these: what GitHub makes a link of wherever it stands, unless an element comes between."""
 
 
 def render(report: Report, limit: int = LIMIT) -> bytes:
@@ -103,10 +96,10 @@ def _headline(report: Report) -> str:
 
 
 def _destination(report: Report, coverage: Coverage) -> list[str | _List]:
-    release = f", release {_code(coverage.release)}" if coverage.release else ", nothing is published there"
+    release = f", release {code(coverage.release)}" if coverage.release else ", nothing is published there"
     failures, findings = report.failures(coverage), report.findings(coverage)
     remarks = report.remarks(coverage)
-    parts: list[str | _List] = [f"\n{_code(coverage.destination)}{release}\n\n{_targets(coverage)}"]
+    parts: list[str | _List] = [f"\n{code(coverage.destination)}{release}\n\n{_targets(coverage)}"]
     if failures:
         title = f"<b>{counted(len(failures), 'package lacks', 'packages lack')} something</b>"
         parts.append(_List(0, title, _PROBLEMS, tuple(_problem(report, problem) for problem in failures)))
@@ -125,7 +118,7 @@ def _destination(report: Report, coverage: Coverage) -> list[str | _List]:
 
 def _targets(coverage: Coverage) -> str:
     rows = [
-        f"| {_code(row.target)} | {floored(row.percent) if row.wanted else '-'} | {row.covered:,} of {row.wanted:,} "
+        f"| {code(row.target)} | {floored(row.percent) if row.wanted else '-'} | {row.covered:,} of {row.wanted:,} "
         f"| {row.holes or '-'} | {row.sdist_only or '-'} | {row.yanked or '-'} | {row.files:,} | {size(row.size)} |\n"
         for row in coverage.rows
     ]
@@ -142,35 +135,22 @@ _INSTALLS = "| installer | lock | environment | packages | result |\n|:--|:--|:-
 
 
 def _problem(report: Report, problem: Problem) -> str:
-    return f"{_remark(problem)[:-2]}<br>{_code(report.where(problem))} | {problem.advice} |\n"
+    return f"{_remark(problem)[:-2]}<br>{code(report.where(problem))} | {problem.advice} |\n"
 
 
 def _remark(problem: Problem) -> str:
-    why = f"{_text(MEANING[problem.reason])}{': ' if problem.detail else ''}{_code(problem.detail)}"
+    why = f"{text(MEANING[problem.reason])}{': ' if problem.detail else ''}{code(problem.detail)}"
     return (
-        f"| {_code(f'{problem.package} {problem.version}')} | {_text(problem.reason)} "
-        f"| {_text(problem.places)} | {why} |\n"
+        f"| {code(f'{problem.package} {problem.version}')} | {text(problem.reason)} "
+        f"| {text(problem.places)} | {why} |\n"
     )
 
 
 def _finding(finding: Finding) -> str:
-    return f"| {_text(finding.code)} | {_code(finding.key)} | {_code(finding.message)} | {finding.advice} |\n"
+    return f"| {text(finding.code)} | {code(finding.key)} | {code(finding.message)} | {finding.advice} |\n"
 
 
 def _install(install: Install) -> str:
     place = f"{install.target} {install.version}"
-    result = _code(install.complaint) if install.complaint else "&#9989;"
-    return (
-        f"| {_text(install.installer)} | {_code(install.lock)} | {_text(place)} | {install.packages:,} | {result} |\n"
-    )
-
-
-def _code(text: str) -> str:
-    """Text of unknown origin, as code: there GitHub looks for no mention either."""
-    return f"<code>{_text(text)}</code>" if text else ""
-
-
-def _text(text: str) -> str:
-    said = line(text)
-    said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]}…"
-    return _ACTIVE.sub(lambda match: f"{'<wbr>' if match[0] in _LINKING else ''}&#{ord(match[0])};", said)
+    result = code(install.complaint) if install.complaint else "&#9989;"
+    return f"| {text(install.installer)} | {code(install.lock)} | {text(place)} | {install.packages:,} | {result} |\n"
