@@ -206,7 +206,7 @@ class Console:
     def _rows(self, rows: Sequence[Row]) -> None:
         """Show a line for each target; a column in which every line would say 0 is left out."""
         columns: dict[str, list[str]] = {
-            "target": [row.target for row in rows],
+            "target": [_line(row.target) for row in rows],
             "cells": [str(row.cells) for row in rows],
             "covered": [str(row.covered) for row in rows],
             "%": [floored(row.percent) if row.wanted else "-" for row in rows],

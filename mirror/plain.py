@@ -1,4 +1,4 @@
-"""Text of unknown origin, made safe to show: what moves a cursor or turns text around is spelled out."""
+"""Text of unknown origin, made safe to show: what moves a cursor, turns text around or is obeyed is spelled out."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ _CONTROL = re.compile(
     r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff" + _NONCHARACTERS + "]"
 )
 """What moves a terminal's cursor, changes its colours, turns its text around, or may not stand in XML and HTML."""
+_OBEYED = re.compile(r"#(?=#[a-z]*\[)", re.IGNORECASE)
+"""Where a command begins that a CI system finds anywhere in a log: `##[`, `##vso[`, `##teamcity[`."""
 
 
 def plain(text: str) -> str:
-    """The text with its control characters spelled out, but for the ends of lines."""
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+    """The text with its control characters spelled out, but for the ends of lines, and nothing that a log obeys."""
+    spelled = _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+    return _OBEYED.sub(r"\\x23", spelled)
 
 
 def line(text: str) -> str:

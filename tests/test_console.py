@@ -182,6 +182,7 @@ HOSTILE = {
     "new-line": ("fine\nerror: forged", "fine error: forged"),
     "carriage-return": ("fine\rerror: forged", "fine error: forged"),
     "line-separator": ("fine\u2028error: forged", "fine error: forged"),
+    "command-of-a-log": ("a ##[error]b ##vso[task.x]c", r"a \x23#[error]b \x23#vso[task.x]c"),
     "long": ("x" * 500, "x" * 500),
 }
 

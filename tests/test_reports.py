@@ -42,6 +42,7 @@ HOSTILE = {
     "table": "a | b \\| c `d` *e* _f_ [g](https://evil.example) ![h](i) ~j~",
     "link": "https://evil.example www.evil.example someone@evil.example @team #1",
     "command": "x\n::error file=a::forged\n::set-output name=verified::true",
+    "old-command": "x ##[error]forged ##vso[task.setvariable variable=a]b ##teamcity[c]",
     "quoted-command": "%0A::error::forged%25",
     "terminal": "\x1b[31mred\x1b[0m \x07 \x00 \x9b",
     "right-to-left": "a\u202eb\u2066c",

@@ -11,12 +11,14 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from mirror.ci import Job, append, size
+from mirror.console import Console
 from mirror.errors import MirrorError
+from mirror.model import Level, Notice
 from mirror.reports import json as document
 from mirror.reports.markdown import LIMIT
 from tests import project as projects
 from tests.faulty_index import FaultyIndex
-from tests.test_reports import closed, read_command, read_strictly, rows
+from tests.test_reports import HOSTILE, closed, read_command, read_strictly, rows, spoken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,6 +145,18 @@ def test_setup_reports_and_several_destinations_share_one_report(project: Projec
     report = json.loads((project.work / "report.json").read_bytes())
     assert [place["destination"] for place in report["destinations"]] == [str(tmp_path / "a"), str(tmp_path / "b")]
     assert (project.work / "page.html").read_text("utf-8").count('class="matrix"') == 2
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_nothing_that_a_lock_says_is_obeyed_by_the_log(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    report = spoken(text)
+    console = Console()
+    console.coverage(report.coverages[0], report.policy)
+    console.notice(Notice(level=Level.WARNING, code="x", message=text, package=text, where=f"a{text}"))
+    said = capsys.readouterr()
+    for row in (said.out + said.err).splitlines():
+        assert not row.lstrip().startswith("::")
+        assert not re.search(r"##\w*\[", row)
 
 
 # --- the job ------------------------------------------------------------------------------------
