@@ -163,7 +163,7 @@ class Settings(BaseSettings):
     index_url: Annotated[str, AfterValidator(_address)] = ""
     """Empty: whatever pip is configured to use."""
     jobs: int = Field(default=16, ge=1, le=256)
-    """Index pages asked for at once."""
+    """Requests at once: for index pages, and for what a mirror serves when it is verified."""
     offline: bool = False
     cloudfront_distribution_id: Annotated[str, AfterValidator(_distribution)] = ""
     """Empty: no CDN is told of changes."""
@@ -172,7 +172,7 @@ class Settings(BaseSettings):
     invalidation_wait: float = Field(default=300, ge=0, le=86400, allow_inf_nan=False)
     """Seconds; 0 does not wait."""
     base_url: Annotated[str, AfterValidator(_address)] = ""
-    """Where installers find the mirror; empty: not known."""
+    """Where installers find the mirror, possibly with a user and a password; empty: not known."""
     infra_mode: Annotated[str, AfterValidator(_mode)] = ""
     """A `Mode`; empty: `setup` makes no infrastructure."""
     stack_name: str = "mirror"

@@ -1,4 +1,4 @@
-"""Write into the README what the code says: help texts and settings. `python -m tests.readme` mends it."""
+"""Write into the README what the code says: help texts, settings, mutants. `python -m tests.readme` mends it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.mutants import DOCTOR, MUTANTS, VERIFY
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = (
@@ -41,10 +43,19 @@ def settings_table() -> str:
     return "\n".join(rows)
 
 
+def mutants_table() -> str:
+    """What catches each mutant of a published site; tests prove both columns."""
+    rows = ["| what is broken | `mirror verify --url` says | `mirror doctor` says |", "|---|---|---|"]
+    for mutant in MUTANTS:
+        columns = (", ".join(f"`{word}`" for word in caught[mutant.name]) for caught in (VERIFY, DOCTOR))
+        rows.append(f"| {mutant.name} | {' | '.join(column or '-' for column in columns)} |")
+    return "\n".join(rows)
+
+
 def expected(text: str) -> str:
     """The README with its generated parts as they should be."""
     helps = "\n\n".join(f"```console\n$ mirror {name} --help\n{help_of(name)}\n```" for name in COMMANDS)
-    for name, part in (("help", helps), ("settings", settings_table())):
+    for name, part in (("help", helps), ("settings", settings_table()), ("mutants", mutants_table())):
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         before, _, rest = text.partition(begin)
         text = f"{before}{begin}\n{part}\n{end}{rest.partition(end)[2]}"

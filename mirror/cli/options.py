@@ -49,7 +49,7 @@ PAGES: Group[Any] = (
     click.option(
         "--sdists", type=click.Choice([policy.value for policy in SdistPolicy]), help="Which sdists to mirror."
     ),
-    click.option("--jobs", type=int, help="Index pages to ask for at once."),
+    click.option("--jobs", type=int, help="Requests to have under way at once."),
 )
 UPSTREAM: Group[Any] = (
     click.option("--index-url", help="Simple index to read. Default: what pip is configured to use."),
