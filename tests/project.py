@@ -42,13 +42,13 @@ class Project:
     def command(self, name: str, *flags: str) -> list[str]:
         """The command line of `mirror`; every flag that depends on the machine is given."""
         known: dict[str, Sequence[str]] = {
-            "--project": ("refresh", "setup", "export", "plan", "verify"),
+            "--project": ("refresh", "setup", "export", "plan", "verify", "doctor"),
             "--work-dir": (
                 *("refresh", "setup", "plan", "download", "consolidate", "index", "sync", "invalidate", "verify"),
-                "sbom",
+                *("sbom", "doctor"),
             ),
-            "--destination": ("refresh", "setup", "sync", "invalidate", "verify"),
-            "--index-url": ("refresh", "setup", "plan", "download"),
+            "--destination": ("refresh", "setup", "sync", "invalidate", "verify", "doctor"),
+            "--index-url": ("refresh", "setup", "plan", "download", "doctor"),
         }
         values = {
             "--project": str(self.folder),

@@ -16,6 +16,7 @@ from mirror.credentials import redact, strip
 from mirror.doctor.machine import Checkup, Line, broken, doubtful, good, judge_bucket, judge_room, judge_versions
 from mirror.errors import MirrorError, RemoteError
 from mirror.files import DigestCache
+from mirror.layout import POINTER
 from mirror.model import Plan
 from mirror.pool import Pool
 from mirror.state import State
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from mirror.cli.session import Session
 
+_ATTEMPTS = 2
+"""How often a store is asked: it is tried out, not relied on."""
 _ASKED_FOR = "pip/"
 """A project that every complete index has; one that has it not answers all the same."""
 
@@ -86,7 +89,7 @@ class Machine:
             )
         if self.session.settings.offline:
             return good("Index", f"{shown}, not asked: OFFLINE")
-        answer = HttpClient(web).ask(f"{strip(index).rstrip('/')}/{_ASKED_FOR}", method="HEAD", follow=True)
+        answer = HttpClient(web).ask(f"{strip(index).rstrip('/')}/{_ASKED_FOR}", follow=True)
         if answer.status in (401, 407):
             raise RemoteError(
                 f"{shown} wants to know who asks ({answer.status})",
@@ -125,7 +128,9 @@ class Machine:
     def _bucket(self, destination: str) -> Iterator[Line]:
         from mirror.stores.probe import probe  # noqa: PLC0415 - S3 is slow to import
 
-        store = self.session.bucket(destination)
+        store = self.session.bucket(destination, attempts=_ATTEMPTS)
+        # First a question that changes nothing: its answer says best why nobody is let in.
+        store.read(POINTER)
         yield judge_bucket(store.name, probe(store))
 
     def _folder(self, destination: str) -> Iterator[Line]:
@@ -149,9 +154,12 @@ def _tried(subject: str, act: Callable[[], Iterator[Line]]) -> Iterator[Line]:
 
 
 def _existing(path: Path) -> Path:
-    """The path, or the first folder above it that there is."""
+    """The path, or the first folder above it that there is. Raise `MirrorError` where a file is in the way."""
     path = path.absolute()
-    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+    found = next(place for place in (path, *path.parents) if place.exists())
+    if not found.is_dir():
+        raise MirrorError(f"{found} is no folder", hint="name another place, or move it away")
+    return found
 
 
 def _require_writable(folder: Path, flag: str) -> None:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -68,12 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _environment(tool)
             tree = folder / tool
             make(files, tree)
-            for host, serve in (("`http.server`", _plainly), ("ETags, ranges", _well)):
-                with serve(tree) as url:
+            for host in ("`http.server`", "ETags, ranges"):
+                with _HOSTS[host](tree) as url:
                     _show(f"{tool} {_TOOLS[tool]}", host, _examine(url), details=options.details)
         site = make_site(folder / "work", sorted(files.iterdir()))
         site.publish(local(folder / "mirror"))
-        for host, serve in (("`http.server`", _plainly), ("ETags, ranges", _well), ("`mirror serve`", served)):
+        for host, serve in _HOSTS.items():
             with serve(folder / "mirror") as url:
                 _show("mirror", host, _examine(url), details=options.details)
 
@@ -157,6 +157,13 @@ def _well(tree: Path) -> Iterator[str]:
         yield url
 
 
+_HOSTS: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
+    "`http.server`": _plainly,
+    "ETags, ranges": _well,
+    "`mirror serve`": served,
+}
+
+
 def _examine(url: str) -> Diagnosis:
     web = Web(Network(retries=0), Credentials(), {}, 8)
     try:
@@ -167,11 +174,10 @@ def _examine(url: str) -> Diagnosis:
 
 def _show(name: str, host: str, found: Diagnosis, *, details: bool) -> None:
     def rows(outcome: Outcome) -> str:
-        return " ".join(verdict.check.id for verdict in found.of(outcome)) or "–"
+        return " ".join(verdict.check.id for verdict in found.of(outcome)) or "-"
 
-    print(
-        f"| {name} | {host} | {rows(Outcome.FAIL)} | {rows(Outcome.WARN)} | {found.counts[Outcome.PASS]} |", flush=True
-    )
+    cells = (name, host, rows(Outcome.FAIL), rows(Outcome.WARN), str(found.counts[Outcome.PASS]))
+    print(f"| {' | '.join(cells)} |", flush=True)
     if details:
         for verdict in found.of(Outcome.FAIL, Outcome.WARN):
             seen = "; ".join(f"{each.text} {each.url}" for each in verdict.evidence[:2])
