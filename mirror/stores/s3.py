@@ -48,6 +48,8 @@ _BATCH = 1000
 """Keys in one request that removes (cloud 2.1)."""
 _MOST_PARTS = 10_000
 _PARTS_AT_ONCE = 4
+_COLLISIONS = 3
+"""How often an object is sent in parts when each time another write of it is under way."""
 _METADATA = "x-amz-meta-"
 _DIGEST = "sha256"
 """The name of our digest in the metadata of an object."""
@@ -273,14 +275,16 @@ class S3Store:
     def send(self, key: str, body: Body, headers: Headers, *, expect: str | None = None) -> Sent:
         """Do what `put` does, but leave it to the store to look at the bytes."""
         mark = secrets.token_hex(8)
+        parts = body.size > self._options.multipart_threshold
         about = {
             "Content-Type": headers.content_type,
             "Cache-Control": headers.cache_control,
             f"{_METADATA}{_DIGEST}": body.sha256,
-            **({f"{_METADATA}{_MARK}": mark} if expect is not None else {}),
+            # What came in parts cannot be sent once more like a page: a second completion finds no upload.
+            **({f"{_METADATA}{_MARK}": mark} if parts or expect is not None else {}),
             **({f"{_METADATA}{_CACHE_TAG}": headers.cache_tag} if headers.cache_tag else {}),
         }
-        act = self._send_parts if body.size > self._options.multipart_threshold else self._send_whole
+        act = self._send_parts if parts else self._send_whole
         try:
             reply = act(key, body, about, expect)
         except Refusal as refusal:
@@ -304,6 +308,13 @@ class S3Store:
         return self._conditional(key, expect, act)
 
     def _send_parts(self, key: str, body: Body, about: Mapping[str, str], expect: str | None) -> Reply:
+        """Send an object in parts, and all of them again when another write came in between their becoming one."""
+        for _ in range(_COLLISIONS):
+            with contextlib.suppress(_CollisionError):
+                return self._upload(key, body, about, expect)
+        raise self._conflict(key)
+
+    def _upload(self, key: str, body: Body, about: Mapping[str, str], expect: str | None) -> Reply:
         """Send an object in parts; they become one when all arrived and the condition still holds."""
         self._require(key, expect)
         begin = self._object("POST", key, query={"uploads": ""}, headers=about)
@@ -318,8 +329,8 @@ class S3Store:
             return self._conditional(
                 key,
                 expect,
-                lambda client, condition: client.ask(
-                    self._object("POST", key, query=upload, headers=condition, body=parts)
+                lambda client, condition: _completed(
+                    client, self._object("POST", key, query=upload, headers=condition, body=parts)
                 ),
             )
         except BaseException:
@@ -505,6 +516,20 @@ class S3Store:
             f"{self.name}: cannot read what is to be stored as {key}: {error.strerror or error}",
             hint="run mirror consolidate, which links the files to publish",
         )
+
+
+class _CollisionError(Exception):
+    """Two writes of one object met, and the parts of ours cannot be used any more."""
+
+
+def _completed(client: Client, request: Request) -> Reply:
+    try:
+        return client.ask(request)
+    except Refusal as refusal:
+        # "On a 409 failure you should re-initiate the multipart upload" (S3, CompleteMultipartUpload; cloud 2.1).
+        if refusal.status == 409:
+            raise _CollisionError from refusal
+        raise
 
 
 def _opened(body: Body) -> contextlib.AbstractContextManager[Any]:

@@ -96,8 +96,10 @@ def credentials(home: Path) -> Callable[[str, str, str], None]:
     def write(profile: str, access_key: str, secret_key: str) -> None:
         path = home / ".aws" / "credentials"
         path.parent.mkdir(exist_ok=True)
-        with path.open("a", encoding="utf-8") as stream:
-            stream.write(f"[{profile}]\naws_access_key_id={access_key}\naws_secret_access_key={secret_key}\n")
+        section = f"[{profile}]\naws_access_key_id={access_key}\naws_secret_access_key={secret_key}\n"
+        if not path.exists() or section not in path.read_text(encoding="utf-8"):
+            with path.open("a", encoding="utf-8") as stream:
+                stream.write(section)
 
     return write
 

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from tests.s3.conftest import Bucket
 
 
+@pytest.mark.parametrize("server", ["rgw", "localstack"])
 class TestBucket(HistorySuite):
+    """A gateway that removes whatever the condition, and one that knows no condition on removals."""
+
     @pytest.fixture
-    def store(self, make_bucket: Callable[[str], Bucket]) -> S3Store:
-        return make_bucket("moto").store()
+    def store(self, server: str, make_bucket: Callable[[str], Bucket]) -> S3Store:
+        return make_bucket(server).store()
