@@ -114,7 +114,7 @@ class HistorySuite:
         assert [entry.id for entry in listed] == ids[::-1]
         assert [entry.current for entry in listed] == [True, False, False]
         assert [entry.artifacts for entry in listed] == [1, 3, 2]
-        assert [entry.pages for entry in listed] == [5, 7, 7]
+        assert [entry.pages for entry in listed] == [6, 9, 9]
         assert [entry.locks for entry in listed] == [sites[0].manifest.locks] * 3
         assert listed[0].size == sum(found.size for found in now(store).objects.values())
         assert all(entry.published for entry in listed)
@@ -162,7 +162,7 @@ class HistorySuite:
         order = [*Kind, Kind.STATE]
         assert puts == sorted(puts, key=lambda what: order.index(what or Kind.STATE))
         assert watched.keys("put")[-1] == POINTER
-        assert {kind(key) for key in watched.keys("delete")} == {Kind.PROJECT_PAGE}
+        assert [kind(key) for key in watched.keys("delete")] == [Kind.ABOUT_PAGE, Kind.PROJECT_PAGE, Kind.PROJECT_PAGE]
 
     def test_back_to_what_is_current_writes_nothing(self, store: Store, ids: list[str]) -> None:
         watched = Watched(store)

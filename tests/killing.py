@@ -31,6 +31,7 @@ from mirror.progress import Silence
 from mirror.simple import html
 from mirror.simple import json as json_pages
 from mirror.stores.local import LocalStore
+from tests.oddities import Anchors
 
 CHANGES = {"os.rename", "os.link", "os.mkdir", "os.rmdir", "os.remove", "os.chmod", "os.truncate"}
 
@@ -119,6 +120,11 @@ def look(root: Path) -> None:
             names = set(form.parse_list(path.read_bytes()))
             for project in names:
                 assert (root / "simple" / project / name).is_file(), f"{project} is listed and has no page"
+    # The way up is there at the end of the first publish: two pages that link to each other cannot come first both.
+    for path in [root / "index.html", *(root / "projects").glob("*.html")]:
+        for attributes, _ in Anchors(path.read_bytes()).found if path.exists() else ():
+            place = unquote(str(attributes["href"]))
+            assert place.startswith(("#", "http", "../index")) or (path.parent / place).is_file(), f"{path.name} leads to {place}"
     current = root / ".mirror/current.json"
     if current.exists():
         pointer = json.loads(current.read_bytes())

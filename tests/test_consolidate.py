@@ -15,7 +15,17 @@ from packaging.utils import canonicalize_name
 from mirror import filenames
 from mirror.errors import MirrorError
 from mirror.files import DigestCache
-from mirror.model import Digest, Level, Manifest, Plan, PlannedFile, ProjectStatus
+from mirror.model import (
+    About,
+    Digest,
+    Level,
+    Manifest,
+    Origin,
+    Plan,
+    PlannedFile,
+    ProjectStatus,
+    TargetCoverage,
+)
 from mirror.phases.consolidate import Consolidation
 from mirror.phases.consolidate import consolidate as run
 from mirror.pool import Pool
@@ -137,6 +147,75 @@ def test_the_right_one_of_two_files_with_one_name_is_linked(pool: Pool) -> None:
     wheel = make_wheel(pool.root / "noarch", "foo", "1.0")
     consolidate(pool, planned(wheel))
     assert (pool.consolidated / wheel.name).samefile(wheel)
+
+
+# --- what projects say of themselves, and what is covered ---------------------------------------
+
+SAYS = ("Summary: It demonstrates", "License: MIT", "Project-URL: Source, https://foo.example")
+SAID = {"summary": "It demonstrates", "license": "MIT", "links": (("Source", "https://foo.example"),)}
+
+
+@pytest.mark.parametrize("make", [make_wheel, make_sdist])
+def test_a_project_is_described_by_its_newest_release(make: object, pool: Pool) -> None:
+    assert callable(make)
+    old = make_wheel(pool.root / "noarch", "foo", "1.9", headers=["Summary: of old"])
+    new = make(pool.root / "noarch", "foo", "1.10", headers=SAYS)
+    done = consolidate(pool, planned(old), planned(new))
+    assert done.manifest.about == (("foo", About(filename=new.name, **SAID)),)  # type: ignore[arg-type]
+
+
+def test_a_wheel_speaks_before_an_sdist_of_the_same_release(pool: Pool) -> None:
+    sdist = make_sdist(pool.root / "noarch", "foo", "1.0", headers=["Summary: sdist"])
+    wheel = make_wheel(pool.root / "noarch", "foo", "1.0", headers=["Summary: wheel"])
+    ((_, about),) = consolidate(pool, planned(sdist), planned(wheel)).manifest.about
+    assert (about.filename, about.summary) == (wheel.name, "wheel")
+
+
+def test_a_manifest_of_before_is_completed(pool: Pool) -> None:
+    """What an earlier version of mirror left says nothing of projects; nothing is downloaded or unpacked for it."""
+    file = planned(make_wheel(pool.root / "noarch", "foo", "1.0", headers=SAYS))
+    first = consolidate(pool, file)
+    forge(pool.root / "noarch" / file.filename)
+    assert consolidate(again(pool), file, known=replace(first.manifest, about=())) == first
+
+
+def test_what_a_project_said_is_read_again_only_when_told_or_when_another_file_speaks(pool: Pool) -> None:
+    file = planned(make_wheel(pool.root / "noarch", "foo", "1.0", headers=SAYS))
+    first = consolidate(pool, file).manifest
+    kept = replace(first, about=((canonicalize_name("foo"), About(filename=file.filename, summary="kept")),))
+    assert consolidate(again(pool), file, known=kept).manifest == kept
+    assert consolidate(again(pool), file, known=kept, rehash=True).manifest == first
+    newer = planned(make_wheel(pool.root / "noarch", "foo", "2.0", headers=["Summary: newer"]))
+    ((_, about),) = consolidate(again(pool), file, newer, known=kept).manifest.about
+    assert about == About(filename=newer.filename, summary="newer")
+
+
+@pytest.mark.parametrize("name", ["foo-1.0-py3-none-any.whl", "foo-1.0.tar.gz"])
+def test_a_project_that_cannot_be_read_says_nothing_and_is_no_second_warning(name: str, pool: Pool) -> None:
+    path = pool.root / "noarch" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"PK but not really")
+    done = consolidate(pool, planned(path))
+    assert done.manifest.about == (("foo", About(filename=name)),)
+    assert len(done.notices) == 1
+
+
+def test_what_is_absent_is_not_covered(pool: Pool) -> None:
+    here = replace(
+        planned(make_wheel(pool.root / "noarch", "foo", "1.0")), cells=(("linux-x86_64", 2), ("macos-arm64", 1))
+    )
+    gone = replace(here, filename="bar-1.0-py3-none-any.whl", cells=(("linux-x86_64", 3),))
+    source = replace(here, filename="baz-1.0.tar.gz", cells=(("macos-arm64", 1),))
+    coverage = (
+        TargetCoverage(target="linux-x86_64", pythons=("3.11",), wanted=6, wheels=5, direct=1),
+        TargetCoverage(target="macos-arm64", pythons=("3.11",), wanted=2, wheels=1, sdists=1),
+    )
+    origins = (Origin(digest="sha256:1", file="poetry.lock", project="demo", packages=3),)
+    done = run(Plan(files=(gone, source, here), coverage=coverage, origins=origins), pool, Silence())
+    assert done.manifest.origins == origins
+    linux, macos = done.manifest.coverage
+    assert (linux.wheels, linux.sdists, linux.missing, linux.direct) == (2, 0, 3, 1)
+    assert (macos.wheels, macos.sdists, macos.missing, macos.direct) == (1, 0, 1, 0)
 
 
 # --- metadata that cannot be read ---------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,20 @@ from packaging.utils import NormalizedName, canonicalize_name
 
 from mirror import selection
 from mirror.errors import IntegrityError, RemoteError
-from mirror.model import Cell, Digest, Level, LockedFile, Plan, ProjectStatus, Reason, Scope, Source, SourceKind
+from mirror.model import (
+    Cell,
+    Digest,
+    Level,
+    LockedFile,
+    Origin,
+    Plan,
+    ProjectStatus,
+    Reason,
+    Scope,
+    Source,
+    SourceKind,
+    TargetCoverage,
+)
 from mirror.phases.plan import plan
 from mirror.progress import Silence
 from mirror.selection import SdistPolicy
@@ -25,7 +39,6 @@ from .locked import ListedLock, digest, package
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from mirror.model import LockedPackage
     from mirror.progress import Progress
@@ -387,6 +400,66 @@ def test_a_home_comes_with_a_python_that_accepts_the_file_there() -> None:
     upstream = Pages({"foo": (offered(filename),)})
     planned = make(lock, upstream=upstream, targets=("linux-x86_64", "windows-amd64"), pythons=("3.11", "3.12"))
     assert [(file.home, file.python) for file in planned.files] == [("windows-amd64", "3.12")]
+
+
+# --- what people are told of it -----------------------------------------------------------------
+
+
+def test_coverage_counts_the_cells_of_each_target() -> None:
+    lock = ListedLock(
+        packages=(
+            package("foo", "1.0", NATIVE, SDIST),
+            package("bar", "1.0", "bar-1.0-py3-none-any.whl"),
+            package("gone", "1.0", "gone-1.0-py3-none-any.whl"),
+            package("windows", "1.0", "windows-1.0-py3-none-any.whl"),
+            package("repo", "1.0", source=Source(kind=SourceKind.GIT, url="https://git.example/repo")),
+        ),
+        marked={"windows": "sys_platform == 'win32'"},
+    )
+    listed = (NATIVE, SDIST, "bar-1.0-py3-none-any.whl", "windows-1.0-py3-none-any.whl")
+    upstream = Pages({name: tuple(map(offered, listed)) for name in ("foo", "bar", "windows")})
+    planned = make(lock, upstream=upstream, targets=("linux-x86_64", "windows-amd64"), pythons=("3.11", "3.12"))
+    linux, windows = planned.coverage
+    # NATIVE is for CPython 3.11 alone; `gone` is not offered.
+    assert linux == TargetCoverage(
+        target="linux-x86_64", pythons=("3.11", "3.12"), wanted=8, wheels=3, sdists=1, direct=2
+    )
+    assert windows == TargetCoverage(
+        target="windows-amd64", pythons=("3.11", "3.12"), wanted=10, wheels=4, sdists=2, direct=2
+    )
+    assert (linux.missing, windows.missing) == (2, 2)
+    assert {file.filename: file.cells for file in planned.files} == {
+        NATIVE: (("linux-x86_64", 1),),
+        SDIST: (("linux-x86_64", 1), ("windows-amd64", 2)),
+        "bar-1.0-py3-none-any.whl": (("linux-x86_64", 2), ("windows-amd64", 2)),
+        "windows-1.0-py3-none-any.whl": (("windows-amd64", 2),),
+    }
+
+
+def test_an_sdist_that_is_not_mirrored_covers_nothing() -> None:
+    planned = make(ListedLock(packages=(package("foo", "1.0", SDIST),)), upstream=EVERYTHING, sdists=SdistPolicy.NEVER)
+    (row,) = planned.coverage
+    assert (row.wanted, row.wheels, row.sdists, row.missing) == (1, 0, 0, 1)
+
+
+def test_locks_are_named_without_a_path() -> None:
+    """The front page is public, and a path tells of the machine and its user."""
+    here = replace(FOO, path=Path("/home/somebody/secret/poetry.lock"), project="shop")
+    there = replace(other(FOO), path=Path("../api/poetry.lock"), project="api")
+    planned = make(here, there, upstream=Pages({"foo": (offered(WHEEL),)}))
+    assert planned.origins == (
+        Origin(digest=there.digest, file="poetry.lock", project="api", packages=1),
+        Origin(digest=here.digest, file="poetry.lock", project="shop", packages=1),
+    )
+
+
+def test_a_lock_is_as_large_as_what_is_wanted_of_it() -> None:
+    lock = ListedLock(
+        packages=(package("foo", "1.0", WHEEL), package("win", "1.0", "win-1.0-py3-none-any.whl")),
+        marked={"win": "sys_platform == 'win32'"},
+    )
+    (origin,) = make(lock, upstream=EVERYTHING, pythons=("3.11", "3.12")).origins
+    assert origin.packages == 1
 
 
 # --- several locks ------------------------------------------------------------------------------

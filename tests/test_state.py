@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 
 from mirror.errors import MirrorError
 from mirror.model import (
+    About,
     Artifact,
     Cell,
     Digest,
@@ -19,10 +20,12 @@ from mirror.model import (
     Level,
     Manifest,
     Notice,
+    Origin,
     Plan,
     PlannedFile,
     ProjectStatus,
     Reason,
+    TargetCoverage,
 )
 from mirror.state import Failures, State
 
@@ -100,6 +103,17 @@ _cells = st.builds(
     detail=_text,
 )
 _notices = st.builds(Notice, level=st.sampled_from(Level), code=_text, message=_text, package=_text, where=_text)
+_counts = st.integers(min_value=0)
+_origins = st.lists(st.builds(Origin, digest=_text, file=_text, project=_text, packages=_counts), max_size=2).map(tuple)
+_coverage = st.lists(
+    st.builds(
+        TargetCoverage,
+        target=_text,
+        pythons=_tuples,
+        **dict.fromkeys(("wanted", "wheels", "sdists", "direct"), _counts),
+    ),
+    max_size=2,
+).map(tuple)
 _plans = st.builds(
     Plan,
     files=st.lists(_files, max_size=3).map(tuple),
@@ -107,6 +121,8 @@ _plans = st.builds(
     statuses=_statuses,
     notices=st.lists(_notices, max_size=3).map(tuple),
     locks=_tuples,
+    origins=_origins,
+    coverage=_coverage,
 )
 _artifacts = st.builds(
     Artifact,
@@ -121,8 +137,16 @@ _artifacts = st.builds(
     metadata_sha256=_text,
     metadata_size=st.integers(min_value=0),
 )
+_links = st.tuples(_text, st.sampled_from(["https://foo.example", "http://foo.example/a?b#c"]))
+_about = st.builds(About, filename=_text, summary=_text, license=_text, links=st.lists(_links, max_size=3).map(tuple))
 _manifests = st.builds(
-    Manifest, artifacts=st.lists(_artifacts, max_size=3).map(tuple), statuses=_statuses, locks=_tuples
+    Manifest,
+    artifacts=st.lists(_artifacts, max_size=3).map(tuple),
+    statuses=_statuses,
+    locks=_tuples,
+    about=st.lists(st.tuples(_names, _about), max_size=3).map(tuple),
+    origins=_origins,
+    coverage=_coverage,
 )
 _failures = st.builds(
     Failures,
@@ -210,6 +234,7 @@ CORRUPT = {
     "list-for-a-text": _edited(locks=[["a"]]),
     "text-for-a-list": _edited(locks="abc"),
     "object-for-a-list": _edited(artifacts={"a": 1}),
+    "link-that-runs": _edited(about=[["a", {"filename": "a", "links": [["x", "javascript:alert(1)"]]}]]),
     "text-for-an-object": _edited(artifacts=["a"]),
     "lacks-a-field": _edited(artifacts=[{**_ARTIFACT, "size": None}]),
     "lacks-another": _edited(artifacts=[{key: value for key, value in _ARTIFACT.items() if key != "sha256"}]),

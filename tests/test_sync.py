@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
@@ -13,10 +14,13 @@ import pytest
 
 from mirror.compare import Fingerprint
 from mirror.errors import ConflictError, IntegrityError, MirrorError, RemoteError
+from mirror.files import hash_file
 from mirror.layout import FRONT_PAGE, LEASE, POINTER, RELEASES, headers
 from mirror.lease import Lease, Owner, holding
 from mirror.model import Manifest
+from mirror.phases.rollback import rollback
 from mirror.progress import Silence
+from mirror.publication import publish
 from mirror.release import FORMAT, Kind, Pointer, Release, current, kind
 from tests.buckets import Bucket
 from tests.sites import Site, local, make_site, render, small_site, tree, visible
@@ -25,8 +29,10 @@ from tests.watched import Watched
 from tests.wheels import make_sdist, make_wheel
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from mirror.layout import Headers
-    from mirror.stores.base import Body
+    from mirror.stores.base import Body, Store
 
 
 @pytest.fixture
@@ -139,6 +145,57 @@ def test_only_what_changed_is_put(one: Site, two: Site, root: Path) -> None:
     assert (root / f"{RELEASES}{first.release}.json").exists()
 
 
+@dataclass(frozen=True)
+class Before:
+    """What versions of mirror published that made no pages about projects; they are left out of a site of today."""
+
+    site: Site
+
+    @property
+    def locks(self) -> tuple[str, ...]:
+        return self.site.manifest.locks
+
+    @property
+    def sources(self) -> dict[str, Path]:
+        files = {f"packages/{name}": self.site.artifacts / name for name in tree(self.site.artifacts)}
+        return files | {key: self.site.pages / key for key in tree(self.site.pages) if not key.startswith("projects/")}
+
+    @property
+    def objects(self) -> dict[str, Fingerprint]:
+        return {key: Fingerprint(hash_file(path), path.stat().st_size) for key, path in self.sources.items()}
+
+    def supply(self, keys: Sequence[str], store: Store) -> Mapping[str, Path | bytes]:
+        return {key: self.sources[key] for key in keys}
+
+
+def test_a_site_of_before_gets_its_pages_for_people_and_can_go_back(one: Site, root: Path) -> None:
+    store = local(root)
+    old = publish(Before(one), store, Silence(), owner=Owner.here())
+    assert old.release
+    assert not (root / "projects").exists()
+    result = one.publish(store)
+    assert result.puts == ("projects/alpha.html", "projects/beta.html")
+    assert result.deletes == ()
+    assert not one.publish(store).changed
+    whole = visible(root)
+    back = rollback(store, Silence(), release=old.release, owner=Owner.here())
+    assert back.deletes == ("projects/alpha.html", "projects/beta.html")
+    assert not list(root.glob("projects/*"))
+    forth = rollback(store, Silence(), release=result.release or "", owner=Owner.here())
+    assert forth.puts == result.puts
+    pages = {key: data for key, data in whole.items() if not key.startswith(".mirror/")}
+    assert {key: data for key, data in visible(root).items() if not key.startswith(".mirror/")} == pages
+
+
+def test_what_an_unfinished_publish_left_of_pages_for_people_is_removed(one: Site, two: Site, root: Path) -> None:
+    one.publish(local(root))
+    with pytest.raises(RemoteError):
+        two.publish(Watched(local(root), failing="put index.html"), allow_shrink=True)
+    assert (root / "projects/gamma.html").exists()
+    one.publish(local(root), allow_shrink=True)
+    assert sorted(path.name for path in (root / "projects").iterdir()) == ["alpha.html", "beta.html"]
+
+
 def test_a_page_of_the_same_length_is_put(one: Site, root: Path) -> None:
     """Same-size page change (cloud section 9): digests are compared, never sizes and times."""
     one.publish(local(root))
@@ -240,13 +297,14 @@ def test_an_artifact_that_somebody_creates_meanwhile(one: Site, tmp_path: Path, 
     assert not any("simple/" in key for key in store.keys("put")), "no page is written after a failure"
 
 
-def test_a_strangers_pages_are_not_overwritten(one: Site, root: Path) -> None:
-    root.mkdir()
-    (root / "index.html").write_bytes(b"my home page")
-    with pytest.raises(MirrorError, match=r"not of this mirror: index\.html") as caught:
+@pytest.mark.parametrize("key", ["index.html", "projects/alpha.html"])
+def test_a_strangers_pages_are_not_overwritten(one: Site, root: Path, key: str) -> None:
+    (root / key).parent.mkdir(parents=True)
+    (root / key).write_bytes(b"my own page")
+    with pytest.raises(MirrorError, match=f"not of this mirror: {re.escape(key)}") as caught:
         one.publish(local(root))
     assert caught.value.hint
-    assert tree(root) == {"index.html": b"my home page"}
+    assert tree(root) == {key: b"my own page"}
 
 
 def test_a_strangers_files_beside_ours_are_left_alone(one: Site, two: Site, root: Path) -> None:

@@ -314,6 +314,17 @@ MUTANTS = {
 RECORDED = {
     "front page changed": (write("index.html", lambda data: data + b"<!-- -->"), {("altered", "index.html")}, CLEAN),
     "front page deleted": (unlink("index.html"), {("missing", "index.html")}, CLEAN),
+    "page for people changed": (
+        write("projects/beta.html", lambda data: data.replace(b"beta", b"bete")),
+        {("altered", "projects/beta.html")},
+        CLEAN,
+    ),
+    "page for people deleted": (unlink("projects/beta.html"), {("missing", "projects/beta.html")}, CLEAN),
+    "stranger's page for people": (
+        lambda root: put(local(root), "projects/aaa.html", b"<!DOCTYPE html>") and None,
+        {("unknown-page", "projects/aaa.html")},
+        CLEAN,
+    ),
     "release manifest altered": (
         lambda root: write(current_key(root), lambda data: data + b" ")(root),
         {("no-release", POINTER)},

@@ -32,6 +32,7 @@ def make_wheel(
     build: str = "",
     requires_python: str = "",
     requires: Sequence[str] = (),
+    headers: Sequence[str] = (),
     files: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Build a wheel in `directory` (made when missing) and return its path.
@@ -42,7 +43,9 @@ def make_wheel(
     distribution = _distribution(name)
     info = f"{distribution}-{Version(version)}.dist-info"
     members = dict(files) if files is not None else {f"{distribution}.py": f'__version__ = "{version}"\n'.encode()}
-    members[f"{info}/METADATA"] = metadata(name, version, requires_python=requires_python, requires=requires)
+    members[f"{info}/METADATA"] = metadata(
+        name, version, requires_python=requires_python, requires=requires, headers=headers
+    )
     members[f"{info}/WHEEL"] = _wheel_file(tag, build)
     members[f"{info}/RECORD"] = _record(members, f"{info}/RECORD")
     stem = "-".join(part for part in (distribution, str(Version(version)), build, tag) if part)
@@ -62,6 +65,7 @@ def make_sdist(
     *,
     requires_python: str = "",
     requires: Sequence[str] = (),
+    headers: Sequence[str] = (),
     files: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Build a `.tar.gz` source distribution in `directory` (made when missing) and return its path.
@@ -71,7 +75,7 @@ def make_sdist(
     """
     top = f"{_distribution(name)}-{Version(version)}"
     members = {
-        "PKG-INFO": metadata(name, version, requires_python=requires_python, requires=requires),
+        "PKG-INFO": metadata(name, version, requires_python=requires_python, requires=requires, headers=headers),
         "setup.py": b'raise SystemExit("this sdist must not be built")\n',
         **(files or {}),
     }
@@ -87,12 +91,15 @@ def make_sdist(
     return path
 
 
-def metadata(name: str, version: str, *, requires_python: str = "", requires: Sequence[str] = ()) -> bytes:
-    """Core metadata 2.1 of a distribution."""
+def metadata(
+    name: str, version: str, *, requires_python: str = "", requires: Sequence[str] = (), headers: Sequence[str] = ()
+) -> bytes:
+    """Core metadata 2.1 of a distribution; `headers` are further lines of it."""
     lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
     if requires_python:
         lines.append(f"Requires-Python: {requires_python}")
     lines += [f"Requires-Dist: {requirement}" for requirement in requires]
+    lines += headers
     return "".join(f"{line}\n" for line in lines).encode()
 
 
