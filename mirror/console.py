@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from rich.progress import Task as RichTask
     from rich.progress import TaskID
 
+    from mirror.changes import Changes
     from mirror.coverage import Coverage, Finding, Row
     from mirror.errors import MirrorError
     from mirror.model import Cell, Notice, Plan
@@ -187,6 +188,33 @@ class Console:
         if unknown:
             _print(self._out, f"The index does not tell the size of {unknown:,} file{'s' * (unknown != 1)}.")
         self._holes([cell for cell in plan.cells if cell.reason in HOLES])
+
+    def changes(self, changes: Changes) -> None:
+        """Show what a plan changes: packages, files and bytes per target, and what is no longer as good as it was."""
+        if changes.packages:
+            rows = [
+                (change.package, ", ".join(change.before) or "-", ", ".join(change.after) or "-")
+                for change in changes.packages
+            ]
+            self.table(("package", "before", "after"), rows)
+            self._out.print()
+        if changes.targets:
+            headings = ("target", "added", "size", "removed", "size")
+            counted = (
+                (row.target, f"{row.added.files:,}", row.added.weight, f"{row.removed.files:,}", row.removed.weight)
+                for row in (*changes.targets, changes.total)
+            )
+            self.table(headings, tuple(counted))
+            unsized = changes.total.added.unsized + changes.total.removed.unsized
+            if unsized:
+                _print(self._out, f"The index does not tell the size of {unsized:,} file{'s' * (unsized != 1)}.")
+            self._out.print()
+        for what, cells in (("newly uncovered", changes.uncovered), ("newly yanked", changes.yanked)):
+            for problem in problems(cells):
+                why = f" ({problem.detail})" if problem.detail else ""
+                said = f"{problem.package} {problem.version} on {problem.places}: {problem.reason}{why}"
+                _print(self._out, _line(said), f"{what}:", "red")
+        _print(self._out, _line(changes.summary))
 
     def coverage(self, coverage: Coverage, policy: frozenset[Reason]) -> None:
         """Show the coverage report: a line when all is well, the table, and the holes first when there are some."""

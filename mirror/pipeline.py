@@ -10,10 +10,12 @@ from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
+from mirror.changes import Changes, Former, compare
 from mirror.coverage import Coverage, Expectation
 from mirror.errors import MirrorError
 from mirror.layout import SlashKeys
 from mirror.model import HOLES, Level, Manifest, Notice, Plan, Reason
+from mirror.phases.against import former_release, names_release
 from mirror.phases.consolidate import consolidate
 from mirror.phases.download import download
 from mirror.phases.export import export
@@ -170,6 +172,30 @@ class Pipeline:
             # Holes are kept for `verify`, which finds out by itself what is covered or excluded.
             self.state.save(replace(planned, cells=tuple(cell for cell in planned.cells if cell.reason in HOLES)))
         return planned
+
+    def changes(self, planned: Plan, against: str, former: Callable[[Lock, str], Lock | None]) -> Changes:
+        """Compare a plan with a release of the first destination, or with what the locks said at a git ref.
+
+        `former` reads a lock as it was at a ref; None when it was not there. Raise `MirrorError` when nothing is known
+        by the name `against`.
+        """
+        choice = self.choice
+        if names_release(against):
+            store = self.ports.stores[0]
+            before = former_release(store, against, planned, self.selections, choice.platforms, choice.baseline)
+        else:
+            locks = tuple(old for lock in self.locks if (old := former(lock, against)) is not None)
+            before = Former.of_plan(against, self._planned(locks))
+        return compare(before, planned)
+
+    def _planned(self, locks: tuple[Lock, ...]) -> Plan:
+        """The plan for other locks than ours."""
+        pythons = self.choice.pythons
+        # One that admits no Python of today's has nothing that could be compared.
+        admitting = [lock for lock in locks if any(map(lock.patches, pythons or lock.pythons()))]
+        selections = tuple(chain.from_iterable(map(self._select, admitting)))
+        ports = self.ports
+        return plan(selections, ports.upstream, ports.pool.names(), ports.progress, sdists=self.choice.sdists)
 
     def download(self, planned: Plan | None = None, *, dry_run: bool = False) -> DownloadResult:
         """Fetch what the pool does not hold; `dry_run` only says how much that is."""
@@ -389,14 +415,12 @@ class Pipeline:
     @cached_property
     def selections(self) -> tuple[Selection, ...]:
         """What each lock says of each package in each environment."""
-        choice = self.choice
         self.ports.progress.notices(tuple(chain.from_iterable(map(self._unadmitted, self.locks))))
-        return tuple(
-            chain.from_iterable(
-                select(lock, environments(lock, choice.platforms, choice.pythons, choice.baseline), choice.scope)
-                for lock in self.locks
-            )
-        )
+        return tuple(chain.from_iterable(map(self._select, self.locks)))
+
+    def _select(self, lock: Lock) -> tuple[Selection, ...]:
+        choice = self.choice
+        return select(lock, environments(lock, choice.platforms, choice.pythons, choice.baseline), choice.scope)
 
     def _unadmitted(self, lock: Lock) -> Iterator[Notice]:
         for minor in self.choice.pythons:

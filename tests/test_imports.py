@@ -35,16 +35,19 @@ ROOMS = {
         *("filenames", "targets", "layout", "compare", "credentials", "selection", "requirements_file", "coverage"),
         *("published", "inspection", "release", "locks", "locks.*", "simple", "simple.*", "cdn.paths", "cdn.ledger"),
         *("infra", "infra.blueprint", "infra.policy", "infra.edge", "infra.template", "infra.cost"),
-        *("plain", "figures", "reports", "reports.*", "sbom"),
+        *("plain", "figures", "reports", "reports.*", "sbom", "changes"),
     ),
     "disk": ("files", "pool", "state", "workspace", "config_file"),
     "ports": (
         *("progress", "lease", "publication", "history", "*.base", "doctor", "doctor.*"),
-        *("stores", "downloads", "upstream", "cdn", "clients", "installers", "phases"),
+        *("stores", "downloads", "upstream", "cdn", "clients", "clients.conduct", "installers", "phases"),
     ),
     "phases": ("phases.*",),
     "infra": ("infra.*",),
-    "adapters": ("stores.*", "downloads.*", "upstream.*", "cdn.*", "clients.*", "installers.*", "web", "serve", "ci"),
+    "adapters": (
+        *("stores.*", "downloads.*", "upstream.*", "cdn.*", "clients.*", "installers.*"),
+        *("web", "serve", "ci", "git"),
+    ),
     "pipeline": ("pipeline",),
     "roof": ("settings", "console"),
     "door": ("cli", "cli.*", "__main__"),
@@ -91,7 +94,7 @@ DOORS = {
 ENVIRONMENT = ("settings", "downloads.configuration", "ci")
 """Who may read the environment: our settings, how pip is configured, and the CI job that we are part of."""
 
-CHILDREN = ("downloads.*", "installers.*", "infra.github")
+CHILDREN = ("downloads.*", "installers.*", "infra.github", "git")
 """Who may start a process."""
 
 

@@ -17,6 +17,7 @@ import rich_click as click
 from mirror import __version__
 from mirror.cli import options
 from mirror.cli.options import (
+    AGAINST,
     COMMON,
     CONFIG,
     DESTINATION,
@@ -40,7 +41,7 @@ from mirror.cli.options import (
     VISIT,
     WORK,
 )
-from mirror.cli.reports import hand_out
+from mirror.cli.reports import hand_out, hand_out_changes
 from mirror.cli.session import Session
 from mirror.console import Console
 from mirror.credentials import strip
@@ -54,6 +55,7 @@ from mirror.state import encode
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from mirror.changes import Changes
     from mirror.coverage import Coverage
     from mirror.model import Plan
 
@@ -169,14 +171,21 @@ def export(session: Session) -> int:
     return 0
 
 
-@command(LOCKS, SELECTION, PAGES, UPSTREAM, WORK, VERIFY, JSON)
+@command(LOCKS, SELECTION, PAGES, UPSTREAM, WORK, DESTINATION, AGAINST, VERIFY, JSON)
 def plan(session: Session) -> int:
     """Show what would be fetched for each target, and what is missing and why.
 
-    Example: mirror plan --targets linux-x86_64 --python 3.12 --json
+    Example: mirror plan --targets linux-x86_64 --json; mirror plan --against main --report changes.md
     """
+    against = session.flags["against"]
+    if session.flags["report"] and not against:
+        raise MirrorError("--report tells what changed", hint="say since when: --against main, or --against current")
     with session.workspace.claimed():
-        return _show_plan(session, session.pipeline.plan())
+        planned = session.pipeline.plan()
+        if not against:
+            return _show_plan(session, planned)
+        changes = session.pipeline.changes(planned, against, session.former_lock)
+    return _show_changes(session, planned, changes)
 
 
 @command(UPSTREAM, FETCH, WORK, DRY_RUN)
@@ -386,6 +395,16 @@ def _show_plan(session: Session, planned: Plan) -> int:
     else:
         session.console.plan(planned)
         session.pipeline.download(planned, dry_run=True)
+    policy = session.settings.policy
+    return _worst(cell.reason for cell in planned.cells if cell.reason in policy)
+
+
+def _show_changes(session: Session, planned: Plan, changes: Changes) -> int:
+    hand_out_changes(session, changes)
+    if session.flags["as_json"]:
+        session.console.data(json.dumps(changes.to_json(), indent=1))
+    else:
+        session.console.changes(changes)
     policy = session.settings.policy
     return _worst(cell.reason for cell in planned.cells if cell.reason in policy)
 

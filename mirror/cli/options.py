@@ -125,6 +125,28 @@ REPORT: Group[Any] = (
         help="Write the result to FILE.html, .md, .xml (JUnit), .json or .codequality.json; repeatable.",
     ),
 )  # fmt: skip
+def _known_change_forms(
+    context: click.Context,  # noqa: ARG001
+    parameter: click.Parameter,
+    paths: tuple[Path, ...],
+) -> tuple[Path, ...]:
+    for path in paths:
+        if path.suffix.lower() not in CHANGE_FORMS:
+            raise click.BadParameter(f"{path}: end the name in {' or '.join(CHANGE_FORMS)}", param=parameter)
+    return paths
+
+
+CHANGE_FORMS = (".md", ".json")
+AGAINST: Group[Any] = (
+    click.option(
+        "--against", metavar="REF",
+        help="Show what changed since a git ref, or a release of the destination: its id, or current.",
+    ),
+    click.option(
+        "--report", multiple=True, metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
+        callback=_known_change_forms, help="Write what changed to FILE.md or FILE.json; repeatable.",
+    ),
+)  # fmt: skip
 VISIT: Group[Any] = (
     click.option("--url", help="Verify what is served there. Default: BASE_URL or CLOUDFRONT_DOMAIN, if set."),
     click.option("--deep", is_flag=True, help="Download and digest every file, not a sample."),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from mirror import ci
 from mirror.files import write
+from mirror.reports import changes as changed
 from mirror.reports import github, markdown
 from mirror.reports.forms import form_of
 from mirror.reports.report import LockedLines, Report
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from mirror.changes import Changes
     from mirror.cli.session import Session
     from mirror.coverage import Coverage
     from mirror.locks.base import Lock
@@ -34,6 +37,20 @@ def hand_out(session: Session, coverages: Sequence[Coverage]) -> None:
         session.console.say(f"Report: {path}")
     if job.annotated:
         _tell(session, job, report)
+
+
+def hand_out_changes(session: Session, changes: Changes) -> None:
+    """Write what a plan changes to every file that `--report` names, and into the summary of the CI job.
+
+    Raise `MirrorError` when a file cannot be written.
+    """
+    for path in session.flags["report"]:
+        whole = (json.dumps(changes.to_json(), indent=1) + "\n").encode()
+        write(path, whole if path.suffix.lower() == ".json" else changed.render(changes))
+        session.console.say(f"Report: {path}")
+    summary = ci.Job.current().summary
+    if summary:
+        ci.append(summary, changed.render(changes, changed.LIMIT - ci.size(summary)))
 
 
 def _lines(locks: Iterable[Lock], job: ci.Job) -> Iterable[LockedLines]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.request import url2pathname
 
@@ -204,6 +205,24 @@ class Session:
             jobs=jobs,
         )
 
+    def former_lock(self, lock: Lock, ref: str) -> Lock | None:
+        """A lock as it was at a git ref; None when it was not there.
+
+        Raise `MirrorError` when git knows no such ref, or cannot be asked, `LockError` for a lock that cannot be read.
+        """
+        from mirror.git import Revision  # noqa: PLC0415 - for the one command that compares
+
+        revision = Revision.find(lock.path.absolute().parent, ref, self.configuration.environ)
+        with TemporaryDirectory(prefix="mirror-") as folder:
+            names = (lock.path.name, "pyproject.toml")
+            found = {name: data for name in names if (data := revision.read(name)) is not None}
+            if lock.path.name not in found:
+                return None
+            for name, data in found.items():
+                (Path(folder) / name).write_bytes(data)
+            # Whether it was up to date then is nobody's business now.
+            return read_lock(Path(folder) / lock.path.name, label=lock.label, allow_stale=True)
+
     @cached_property
     def installers(self) -> tuple[Installer, ...]:
         """The installers that can try a mirror: our own pip, and uv where there is one."""
@@ -262,8 +281,11 @@ class Session:
 
         return ProbedStore(self.bucket(url, digests), State(self.workspace.state), self.console)
 
-    def bucket(self, url: str, digests: DigestCache | None = None) -> S3Store:
-        """The bucket that a destination names, nothing known of it. Raise `MirrorError` for what names none."""
+    def bucket(self, url: str, digests: DigestCache | None = None, *, attempts: int = 0) -> S3Store:
+        """The bucket that a destination names, nothing known of it. Raise `MirrorError` for what names none.
+
+        `attempts` is how often a request is sent at most; 0 leaves that to the store.
+        """
         # The client of S3 is slow to import, and most runs have no bucket.
         from mirror.stores.s3 import S3Options, S3Store  # noqa: PLC0415
 
@@ -275,6 +297,8 @@ class Session:
             owner=chosen.bucket_owner,
             jobs=chosen.jobs,
         )
+        if attempts:
+            options = replace(options, attempts=attempts)
         return S3Store.open(url, options, digests or DigestCache())
 
 
