@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mirror.doctor.rows import CHECKS
 from tests.mutants import DOCTOR, MUTANTS, VERIFY
 
 ROOT = Path(__file__).parent.parent
@@ -52,10 +53,25 @@ def mutants_table() -> str:
     return "\n".join(rows)
 
 
+def rows_table() -> str:
+    """Every row that `mirror doctor` judges, as a table."""
+    rows = [f"| {check.id} | {check.rank} | {_literally(check.asserts)} |" for check in CHECKS]
+    return "\n".join(["| row | level | holds when |", "|---|---|---|", *rows])
+
+
+def _literally(text: str) -> str:
+    return text.replace("<", "&lt;").replace("|", "&#124;")
+
+
 def expected(text: str) -> str:
     """The README with its generated parts as they should be."""
     helps = "\n\n".join(f"```console\n$ mirror {name} --help\n{help_of(name)}\n```" for name in COMMANDS)
-    for name, part in (("help", helps), ("settings", settings_table()), ("mutants", mutants_table())):
+    for name, part in (
+        ("help", helps),
+        ("settings", settings_table()),
+        ("mutants", mutants_table()),
+        ("rows", rows_table()),
+    ):
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         before, _, rest = text.partition(begin)
         text = f"{before}{begin}\n{part}\n{end}{rest.partition(end)[2]}"
