@@ -14,14 +14,14 @@ As JSON (`Coverage.to_json`), format 1; every list is sorted, so that two report
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mirror import filenames
 from mirror.errors import MirrorError
 from mirror.layout import PACKAGES
-from mirror.model import HOLES, Reason
+from mirror.model import HOLES, Cell, Reason
 from mirror.targets import NOARCH
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from packaging.utils import NormalizedName
 
-    from mirror.model import Cell, LockedFile
+    from mirror.model import LockedFile
 
 FORMAT = 1
 
@@ -53,6 +53,20 @@ INSTALL_FAILED = "install-failed"
 
 _FINDING_ADVICE = {
     "no-release": "run `mirror refresh`, which publishes what the lock pins",
+    "no-index": "check the address, and that the host serves what `mirror refresh` published",
+    "refused": "let the host give what pages list to whoever may read them, and 404 where there is nothing",
+    "stale-page": "make the cache forget it: with `mirror invalidate --all` in CloudFront, with a purge in another",
+    "encoded": "let the host and its CDN send what lies below packages/ as it is, never compressed",
+    "wrong-type": (
+        "let the host send the types that belong to what is published: text/html and "
+        "application/vnd.pypi.simple.v1+json for pages, application/octet-stream for files"
+    ),
+    "wrong-cache": "let the host send Cache-Control: max-age=600 with pages, and a year, immutable, with files",
+    "no-head": "let the host answer HEAD as it answers GET",
+    "no-ranges": "let the host answer ranges below packages/, for uv and Poetry read parts of wheels",
+    "not-404": "let the host answer 404; a bucket does that for readers who may list it (s3:ListBucket)",
+    "wrong-redirect": "let the host redirect to the normalized name with a slash at its end, or answer 404",
+    "state-public": "keep the host from serving what lies below .mirror/",
     INSTALL_FAILED: "read what the installer says last; `mirror verify` alone tells whether a file is missing",
 }
 _SITE_ADVICE = (
@@ -335,7 +349,9 @@ def floored(percent: float) -> str:
 
 
 def _plain(cells: Iterable[Cell]) -> list[dict[str, Any]]:
-    return [asdict(cell) for cell in sorted(cells, key=_place)]
+    # Cells are flat; `asdict` would look into every word of thousands of them.
+    names = [field.name for field in fields(Cell)]
+    return [{name: getattr(cell, name) for name in names} for cell in sorted(cells, key=_place)]
 
 
 def _place(cell: Cell) -> tuple[str, ...]:

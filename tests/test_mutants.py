@@ -30,6 +30,8 @@ CLEAN = {
 }  # fmt: skip
 KNOWING = ("stale page behind a cache", "yank marker missing", "page lacks a file")
 """What no finding betrays to somebody who knows nothing but the lock; the last one makes a hole, though."""
+BY_THE_HOST = {"`+` bare in links, a space to the host": {"missing", "not-published"}}
+"""What follows from how the host reads an address, and is right in the store."""
 
 
 @pytest.fixture(scope="module")

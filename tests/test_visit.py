@@ -6,31 +6,37 @@ import base64
 import functools
 import gzip
 import http.server
+import re
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mirror import inspection
+from mirror.clients import conduct
 from mirror.clients.http import HttpClient
+from mirror.coverage import Finding
 from mirror.credentials import Credentials
 from mirror.downloads.configuration import Network
 from mirror.errors import MirrorError, RemoteError
 from mirror.layout import HTML_TYPE, JSON_TYPE
+from mirror.model import Reason
+from mirror.phases import visit as module
 from mirror.phases.visit import base_of, visit
 from mirror.progress import Silence
 from mirror.serve import application
 from mirror.web import Web
 from tests.expected import expectations, locked, reasons
-from tests.mutants import ANY, DELTA, GAMMA, LINUX, Asked, Mutant, Reply, mutated, serve_mutant, subject
+from tests.mutants import ANY, DELTA, GAMMA, LINUX, VERIFY, Asked, Mutant, Reply, mutated, serve_mutant, subject
 from tests.served import served
 from tests.sites import local, make_site, tree
 from tests.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from mirror.coverage import Coverage, Expectation
     from mirror.model import Notice
@@ -95,6 +101,16 @@ def counted(root: Path) -> Iterator[tuple[str, list[Asked]]]:
 
     with serve_mutant(root, answering(note)) as url:
         yield url, asked
+
+
+def test_every_code_is_explained_and_what_to_do_about_it_is_said() -> None:
+    modules = (module, inspection, conduct)
+    source = "".join(Path(str(part.__file__)).read_text("utf-8") for part in modules)
+    used = set(re.findall(r'(?:find\(|Finding\(|odd\(|yield )"([a-z0-9-]+)"', source))
+    assert used == set(re.findall(r"^([a-z0-9-]+)  +\S", str(module.__doc__), re.MULTILINE))
+    assert {code for words in VERIFY.values() for code in words} - set(Reason) <= used
+    of_the_host = {"no-index", "refused", "encoded", "wrong-type", "wrong-cache", "no-head", "no-ranges", "not-404"}
+    assert "sync" not in "".join(Finding(code, "", "").advice for code in {*of_the_host, "wrong-redirect"})
 
 
 # Where it is

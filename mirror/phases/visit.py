@@ -50,6 +50,21 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from packaging.utils import canonicalize_name
 
+from mirror.clients.conduct import (
+    ABSENT,
+    ACCEPT,
+    FORMS,
+    HTML,
+    JSON,
+    NO_METHOD,
+    TYPES,
+    WHO,
+    cache_notes,
+    length,
+    odd_file,
+    odd_page,
+    told,
+)
 from mirror.compare import Fingerprint
 from mirror.coverage import Coverage, Finding
 from mirror.credentials import origin, redact, strip
@@ -70,7 +85,6 @@ from mirror.inspection import (
 )
 from mirror.layout import (
     FRONT_PAGE,
-    JSON_TYPE,
     PACKAGES,
     POINTER,
     SIMPLE,
@@ -103,25 +117,11 @@ _Result = TypeVar("_Result")
 SAMPLE = 16
 """Files that are read whole when nobody says how many."""
 
-_HTML, _JSON = range(2)
-_FORMS = ("HTML", "JSON")
-_TYPES = {"text/html": _HTML, "application/vnd.pypi.simple.v1+html": _HTML, JSON_TYPE: _JSON}
-_ACCEPT = (
-    "text/html",
-    # As pip asks (standards section 2.1).
-    "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01",
-)
 _PARSERS = (html.parse, json.parse)
 _LIST_PARSERS = (html.parse_list, json.parse_list)
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
-_MAX_AGE = re.compile(r"max-age=(\d{1,12})")
-_DAY = 24 * 3600
 _LARGEST_PAGE = 64 << 20
 """Bytes, unpacked."""
-_ABSENT = (404, 410)
-_WHO = (401, 403)
-_NO_METHOD = (405, 501)
-_CACHE_HEADERS = ("age", "x-cache", "x-cache-status", "cf-cache-status")
 
 
 def visit(
@@ -235,14 +235,14 @@ class _Site:
         for asked, key in enumerate(project_list_keys()):
             answer = self._get(SIMPLE, asked)
             self._require(answer)
-            if asked == _HTML and answer.status == 200:
+            if asked == HTML and answer.status == 200:
                 # Behind a redirect everything else is asked where it led to.
                 self.base = urljoin(answer.url, "../")
             form = self._form(key, answer)
             self._listed[asked] = _Sheet(answer.status, form)
             if form is not None:
                 found[form] = self._names(key, form, answer)
-        return found[_HTML], found[_JSON]
+        return found[HTML], found[JSON]
 
     def _names(self, key: str, form: int, answer: Answer) -> tuple[str, ...] | None:
         try:
@@ -260,25 +260,25 @@ class _Site:
         with self.progress.task("Reading pages", items=len(names), unit="projects") as task:
 
             def read(name: str) -> tuple[_Sheet, _Sheet]:
-                sheets = self._sheet(name, _HTML), self._sheet(name, _JSON)
+                sheets = self._sheet(name, HTML), self._sheet(name, JSON)
                 task.advance(1, what=name)
                 return sheets
 
             sheets = dict(zip(names, self.spread(read, names), strict=True))
-        answers = {**sheets, "": (self._listed[_HTML], self._listed[_JSON])}
+        answers = {**sheets, "": (self._listed[HTML], self._listed[JSON])}
         offered = {sheet.form for pair in answers.values() for sheet in pair} - {None}
         for name, pair in answers.items():
             self._check_forms(project_page_keys(name) if name else project_list_keys(), pair, offered)
         return {
-            name: _forms(pair) for name, pair in sheets.items() if not all(sheet.status in _ABSENT for sheet in pair)
+            name: _forms(pair) for name, pair in sheets.items() if not all(sheet.status in ABSENT for sheet in pair)
         }
 
     def _sheet(self, name: str, asked: int) -> _Sheet:
         key = project_page_keys(name)[asked]
         answer = self._get(f"{SIMPLE}{name}/", asked)
         if answer.status != 200:
-            if answer.status not in _ABSENT:
-                self.findings.find("refused", key, f"the host answers {answer.status}{_told(answer)}")
+            if answer.status not in ABSENT:
+                self.findings.find("refused", key, f"the host answers {answer.status}{told(answer)}")
             return _Sheet(answer.status)
         form = self._form(key, answer)
         if form is None:
@@ -289,7 +289,7 @@ class _Site:
         except PageError as error:
             self.findings.find("unreadable-page", key, str(error))
             return _Sheet(answer.status, form)
-        if form == _JSON:
+        if form == JSON:
             self.findings.add(nulls(key, body))
         return _Sheet(answer.status, form, page)
 
@@ -297,34 +297,34 @@ class _Site:
         self, keys: tuple[str, str], sheets: tuple[_Sheet, _Sheet], offered: Container[int | None]
     ) -> None:
         """A page is there in every form that the host knows at all."""
-        absent = [sheet.status in _ABSENT for sheet in sheets]
+        absent = [sheet.status in ABSENT for sheet in sheets]
         for asked, sheet in enumerate(sheets):
             other = sheet.form is not None and sheet.form != asked
             if asked in offered and not all(absent) and (absent[asked] or other):
-                message = f"asked for {_FORMS[asked]}, the host has none"
+                message = f"asked for {FORMS[asked]}, the host has none"
                 self._blame((Finding("missing", keys[asked], message),))
 
     def check_negotiation(self) -> None:
         """Say so when the host has only one form."""
         forms = {sheet.form for sheet in self._listed.values()}
         if len(forms) == 1 and None not in forms:
-            form = _FORMS[forms.pop() or _HTML]
+            form = FORMS[forms.pop() or HTML]
             message = f"the host answers in {form} whatever is asked for, so it is judged by that alone"
             self.progress.notice(Notice(level=Level.NOTE, code="one-form", message=message, where=self.base))
 
     def _get(self, path: str, asked: int) -> Answer:
-        headers = {"Accept": _ACCEPT[asked], "Accept-Encoding": "gzip"}
+        headers = {"Accept": ACCEPT[asked], "Accept-Encoding": "gzip"}
         url = urljoin(self.base, path)
         return self.client.ask(url, headers=headers, follow=True, limit=_LARGEST_PAGE)
 
     def _form(self, key: str, answer: Answer) -> int | None:
         """Note what came, and say in which form it is, by its type alone as installers do."""
-        self._seen[key] = _Seen(sha256(answer.body).hexdigest(), _cache_notes(answer))
+        self._seen[key] = _Seen(sha256(answer.body).hexdigest(), cache_notes(answer))
         if answer.status != 200:
             return None
-        for code, message in _odd_page(answer):
+        for code, message in odd_page(answer):
             self.odd(code, message, key)
-        return _TYPES.get(answer.media_type)
+        return TYPES.get(answer.media_type)
 
     def _body(self, key: str, answer: Answer) -> bytes:
         """A page's bytes, unpacked. Raise `PageError` for what cannot be."""
@@ -342,12 +342,12 @@ class _Site:
 
     def _require(self, answer: Answer) -> None:
         """Raise `RemoteError` unless the host says that there is an index, or that there is none."""
-        if answer.status in _WHO:
+        if answer.status in WHO:
             raise RemoteError(
                 f"{answer.url} answers {answer.status}: it wants other credentials, or any",
                 hint="write them into BASE_URL or --url as https://user:password@host/, or into ~/.netrc",
             )
-        if answer.status != 200 and answer.status not in _ABSENT:
+        if answer.status != 200 and answer.status not in ABSENT:
             raise RemoteError(f"{answer.url} answers {answer.status}", hint="try again when the site is well")
 
     def _read_release(self) -> None:
@@ -373,8 +373,8 @@ class _Site:
         self.findings.add(wrong_links(pages, self.base))
         for key, names in zip(project_list_keys(), named, strict=True):
             self._blame(lists_disagree(key, names, pages))
-        if all(sheet.status in _ABSENT for sheet in self._listed.values()):
-            self.findings.find("missing", project_list_keys()[_HTML], "there is no project list")
+        if all(sheet.status in ABSENT for sheet in self._listed.values()):
+            self.findings.find("missing", project_list_keys()[HTML], "there is no project list")
         if manifest is not None:
             self._blame(pages_disagree(manifest, pages))
         self._check_release()
@@ -405,7 +405,7 @@ class _Site:
         if self.release is None:
             return
         answer = self.client.ask(self.base, follow=True, limit=_LARGEST_PAGE)
-        self._seen[FRONT_PAGE] = _Seen(sha256(answer.body).hexdigest(), _cache_notes(answer))
+        self._seen[FRONT_PAGE] = _Seen(sha256(answer.body).hexdigest(), cache_notes(answer))
         for key, seen in sorted(self._seen.items()):
             wanted = self.release.objects.get(key)
             if wanted is not None and wanted.sha256 != seen.sha256 and self._stale(key):
@@ -416,9 +416,9 @@ class _Site:
         """What does not exist, and what is spelled in another way, is answered as installers need it."""
         absent = f"no-such-project-{sha256(''.join(names).encode()).hexdigest()[:8]}"
         for path in (f"{SIMPLE}{absent}/", f"{PACKAGES}{absent}-1.0.tar.gz"):
-            answer = self.client.ask(urljoin(self.base, path), headers={"Accept": _ACCEPT[_JSON]}, follow=True)
-            if answer.status not in _ABSENT:
-                why = "uv stops there instead of asking the next index" if answer.status in _WHO else "it is not there"
+            answer = self.client.ask(urljoin(self.base, path), headers={"Accept": ACCEPT[JSON]}, follow=True)
+            if answer.status not in ABSENT:
+                why = "uv stops there instead of asking the next index" if answer.status in WHO else "it is not there"
                 self.findings.find("not-404", path, f"the host answers {answer.status}: {why}")
         for name in names[:1]:
             self._check_spelling(f"{SIMPLE}{name}", name)
@@ -515,7 +515,7 @@ class _Files:
                 return answers
 
             for key, answers in zip(keys, self.site.spread(look, keys), strict=True):
-                if any(answer.status in _NO_METHOD for answer in answers):
+                if any(answer.status in NO_METHOD for answer in answers):
                     self.site.odd("no-head", f"HEAD is answered with {answers[0].status}", key)
                     doubtful.add(key)
                 elif all(self._there(key, answer) for answer in answers):
@@ -523,13 +523,13 @@ class _Files:
         return doubtful
 
     def _judge_head(self, key: str, answers: Sequence[Answer], doubtful: set[str]) -> None:
-        for code, message in chain.from_iterable(map(_odd_file, answers)):
+        for code, message in chain.from_iterable(map(odd_file, answers)):
             self.site.odd(code, message, key)
         if answers[0].header("accept-ranges").strip().lower() != "bytes":
             self.site.odd("no-ranges", "it says nothing of Accept-Ranges: bytes", key)
         stated = self.advertised[key]
         digests = frozenset(chain.from_iterable(claim.digests for claim in stated))
-        sizes = {claim.size for claim in stated} - {None} | {_length(answer) for answer in answers}
+        sizes = {claim.size for claim in stated} - {None} | {length(answer) for answer in answers}
         size = next(iter(sizes), None)
         if len(digests) == 1 and len(sizes) == 1 and size is not None:
             self.found[key] = Fingerprint(next(iter(digests)), size)
@@ -538,10 +538,10 @@ class _Files:
 
     def _there(self, key: str, answer: Answer) -> bool:
         """Whether it is; when not, that is told."""
-        if answer.status in _ABSENT:
+        if answer.status in ABSENT:
             self.site.findings.find("missing", key, f"{answer.url} answers {answer.status}, and a page lists it")
         elif answer.status != 200:
-            self.site.findings.find("refused", key, f"{answer.url} answers {answer.status}{_told(answer)}")
+            self.site.findings.find("refused", key, f"{answer.url} answers {answer.status}{told(answer)}")
         return answer.status == 200
 
     def _sample(self, count: int | None) -> set[str]:
@@ -605,7 +605,7 @@ class _Files:
             for key, answer in zip(keys, self.site.spread(read, keys), strict=True):
                 if not self._there(key, answer):
                     continue
-                for code, message in _odd_file(answer):
+                for code, message in odd_file(answer):
                     self.site.odd(code, message, key)
                 self.found[key] = Fingerprint(answer.sha256, answer.length)
                 own = inside.get(key.removesuffix(".metadata"))
@@ -620,47 +620,7 @@ def _forms(sheets: tuple[_Sheet, _Sheet]) -> Forms:
         # Whatever was asked for, one form came. Installers understand either, so one is as good as two.
         return as_html.page, as_html.page
     by_form = {sheet.form: sheet.page for sheet in sheets}
-    return by_form.get(_HTML), by_form.get(_JSON)
-
-
-def _odd_page(answer: Answer) -> Iterator[tuple[str, str]]:
-    if answer.media_type not in _TYPES:
-        kind = answer.media_type or "nothing that is named"
-        yield "wrong-type", f"it is sent as {kind}, which installers pass over as no page of an index"
-    caching = answer.header("cache-control").lower()
-    age = _MAX_AGE.search(caching)
-    if "immutable" in caching or (age and int(age[1]) > _DAY):
-        yield "wrong-cache", f"it may be kept for long, though it changes: Cache-Control: {caching}"
-
-
-def _odd_file(answer: Answer) -> Iterator[tuple[str, str]]:
-    encoding = answer.header("content-encoding").strip()
-    if encoding.lower() not in ("", "identity"):
-        yield "encoded", f"it is sent with Content-Encoding: {encoding}, though it was asked for as it is"
-    if answer.media_type in ("", "text/html"):
-        yield "wrong-type", f"it is sent as {answer.media_type or 'nothing that is named'}, which is no file's type"
-    caching = answer.header("cache-control").lower()
-    if "no-store" in caching or "no-cache" in caching:
-        yield "wrong-cache", f"it must not be kept, though it never changes: Cache-Control: {caching}"
-
-
-def _cache_notes(answer: Answer) -> str:
-    """What headers say of a cache that the answer came from; empty when they name none."""
-    age = answer.header("age").strip()
-    hit = any("hit" in answer.header(name).lower() for name in _CACHE_HEADERS)
-    if not hit and not (age.isdecimal() and int(age)):
-        return ""
-    stated = ((name, answer.header(name)) for name in _CACHE_HEADERS)
-    return ", ".join(f"{name}: {value}" for name, value in stated if value)
-
-
-def _told(answer: Answer) -> str:
-    return ": it wants other credentials there, or any" if answer.status in _WHO else ""
-
-
-def _length(answer: Answer) -> int | None:
-    stated = answer.header("content-length").strip()
-    return int(stated) if stated.isdecimal() else None
+    return by_form.get(HTML), by_form.get(JSON)
 
 
 def _metadata_inside(path: Path) -> str:
