@@ -91,24 +91,26 @@ class _Site:
 
     locks: tuple[str, ...]
     objects: Mapping[str, Fingerprint]
-    sources: Mapping[str, Path]
-    """The file of each object, by key."""
+    sources: Mapping[str, str]
+    """The file of each object, by key; text, since a run without changes makes a `Path` of none."""
     projects: Mapping[str, set[str]]
     """The artifacts of each project, by key."""
 
     def supply(self, keys: Sequence[str], store: Store) -> Mapping[str, Path | bytes]:  # noqa: ARG002
         """The files of some objects. Raise `MirrorError` when one is not there, `IntegrityError` for an unfit page."""
-        absent = [key for key in keys if not self.sources[key].is_file()]
+        sources = {key: Path(self.sources[key]) for key in keys}
+        absent = [key for key, source in sources.items() if not source.is_file()]
         if absent:
             raise MirrorError(
                 f"the files to publish are incomplete: {some(absent)}", hint="run mirror consolidate, which links them"
             )
         self._check_pages()
-        return {key: self.sources[key] for key in keys}
+        return sources
 
     def _check_pages(self) -> None:
         """Hold every page against the manifest: what it lists is in the store, or is about to be."""
-        for key, source in self.sources.items():
+        for key, place in self.sources.items():
+            source = Path(place)
             if key.endswith("/"):
                 continue  # the same file as the page whose twin it is
             if kind(key) is Kind.PROJECT_PAGE:
@@ -136,33 +138,39 @@ class _Site:
 
 def _read_site(manifest: Manifest, pages: Path, artifacts: Path, *, slash_keys: bool) -> _Site:
     objects: dict[str, Fingerprint] = {}
-    sources: dict[str, Path] = {}
+    sources: dict[str, str] = {}
     projects: defaultdict[str, set[str]] = defaultdict(set)
 
-    def add(key: str, path: Path, found: Fingerprint) -> None:
-        objects[key], sources[key] = found, path
+    def add(key: str, source: str, found: Fingerprint) -> None:
+        objects[key], sources[key] = found, source
+
+    def add_page(key: str) -> None:
+        source = f"{pages}/{key}"
+        add(key, source, _fingerprint(source))
 
     for artifact in manifest.artifacts:
-        key, path = artifact_key(artifact.filename), artifacts / artifact.filename
+        key, source = artifact_key(artifact.filename), f"{artifacts}/{artifact.filename}"
         projects[artifact.project].add(key)
-        add(key, path, Fingerprint(artifact.sha256, artifact.size))
+        add(key, source, Fingerprint(artifact.sha256, artifact.size))
         if artifact.metadata_sha256:
             found = Fingerprint(artifact.metadata_sha256, artifact.metadata_size)
-            add(metadata_key(artifact.filename), artifacts / f"{artifact.filename}.metadata", found)
+            add(metadata_key(artifact.filename), f"{source}.metadata", found)
     for name in sorted(projects):
         for key in (*project_page_keys(name), project_html_key(name)):
-            add(key, pages / key, _fingerprint(pages / key))
+            add_page(key)
     for key in (*project_list_keys(), FRONT_PAGE):
-        add(key, pages / key, _fingerprint(pages / key))
+        add_page(key)
     if slash_keys:
         for key in [project_list_keys()[0], *(project_page_keys(name)[0] for name in projects)]:
             add(slash_key(key), sources[key], objects[key])
     return _Site(locks=tuple(sorted(manifest.locks)), objects=objects, sources=sources, projects=projects)
 
 
-def _fingerprint(page: Path) -> Fingerprint:
+def _fingerprint(page: str) -> Fingerprint:
     try:
-        data = page.read_bytes()
+        # Of thousands of pages, each small: a run without changes does little else.
+        with open(page, "rb", buffering=0) as stream:  # noqa: PTH123
+            data = stream.read()
     except OSError as error:
         raise MirrorError(
             f"cannot read the page {page}: {error.strerror}", hint="run mirror index, which makes it"
