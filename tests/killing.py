@@ -124,7 +124,9 @@ def look(root: Path) -> None:
     for path in [root / "index.html", *(root / "projects").glob("*.html")]:
         for attributes, _ in Anchors(path.read_bytes()).found if path.exists() else ():
             place = unquote(str(attributes["href"]))
-            assert place.startswith(("#", "http", "../index")) or (path.parent / place).is_file(), f"{path.name} leads to {place}"
+            assert place.startswith(("#", "http", "../index")) or (path.parent / place).is_file(), (
+                f"{path.name} leads to {place}"
+            )
     current = root / ".mirror/current.json"
     if current.exists():
         pointer = json.loads(current.read_bytes())

@@ -101,7 +101,7 @@ def _curl(site: Site, url: str, folder: Path) -> None:
         "--parallel-max",
         str(_JOBS),
         "--config",
-        folder / "curl",
+        str(folder / "curl"),
     ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - start
