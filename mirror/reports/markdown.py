@@ -135,7 +135,7 @@ _INSTALLS = "| installer | lock | environment | packages | result |\n|:--|:--|:-
 
 
 def _problem(report: Report, problem: Problem) -> str:
-    return f"{_remark(problem)[:-2]}<br>{code(report.where(problem))} | {problem.advice} |\n"
+    return f"{_remark(problem)[:-2]}<br>{code(report.where(problem))} | {_advice(problem.advice)} |\n"
 
 
 def _remark(problem: Problem) -> str:
@@ -147,7 +147,12 @@ def _remark(problem: Problem) -> str:
 
 
 def _finding(finding: Finding) -> str:
-    return f"| {text(finding.code)} | {code(finding.key)} | {code(finding.message)} | {finding.advice} |\n"
+    return f"| {text(finding.code)} | {code(finding.key)} | {code(finding.message)} | {_advice(finding.advice)} |\n"
+
+
+def _advice(words: str) -> str:
+    """Our own words, in which commands stand between backticks."""
+    return "".join(code(part) if place % 2 else text(part) for place, part in enumerate(words.split("`")))
 
 
 def _install(install: Install) -> str:
