@@ -96,6 +96,8 @@ class Aws:
     calls: list[str] = field(default_factory=list)
     on_call: Any = None
     """Called with each action before it is answered."""
+    on_stack: Any = None
+    """Called with the resolved template of a stack that has come to be or was changed."""
     lock: threading.RLock = field(default_factory=threading.RLock)
     _count: int = 0
 
@@ -220,6 +222,8 @@ class Aws:
             bucket = resolver.properties("Bucket")
             tags = {tag["Key"]: tag["Value"] for tag in bucket["Tags"]}
             self.buckets.setdefault(bucket["BucketName"], Bucket(tags))
+            if self.on_stack is not None:
+                self.on_stack(resolver)
             if "Provider" in resolver.resources:
                 self.providers.add(resolver.reference("Provider"))
             if resolver.resources.get("Publisher", {}).get("Type") == "AWS::IAM::User":
@@ -463,13 +467,19 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that are killed leave in the middle."""
+
+
 @contextmanager
 def running() -> Iterator[Aws]:
     """Serve an empty account on a free loopback port."""
     aws = Aws()
     handler = type("Handler", (_Handler,), {"aws": aws})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), handler)
     aws.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

@@ -85,7 +85,7 @@ class CloudFrontStandIn:
     """A CloudFront at `url`. Use as a context.
 
     `takes` is the time in seconds for which an invalidation is `InProgress`; `rate` how many paths a second are taken
-    on average, None for any number; `spells_done` is what a completed one is called.
+    on average, None for any number; `spells_done` is what a completed one is called; `access_key` names who may ask.
     """
 
     def __init__(
@@ -95,12 +95,17 @@ class CloudFrontStandIn:
         rate: float | None = None,
         spells_done: str = "Completed",
         on_completed: Callable[[tuple[str, ...]], None] | None = None,
+        access_key: str = CREDENTIALS["AWS_ACCESS_KEY_ID"],
     ) -> None:
         self.distributions = {DISTRIBUTION: Distribution()}
         self.takes = takes
         self.rate = rate
         self.spells_done = spells_done
         self.on_completed = on_completed
+        self.access_key = access_key
+        """Of the one who may ask."""
+        self.on_request: Callable[[str], None] | None = None
+        """Called with each action before it is carried out."""
         self.faults: list[Fault] = []
         """The next requests meet these, one each."""
         self.denied: set[str] = set()
@@ -286,6 +291,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     stand_in: CloudFrontStandIn
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that are killed leave in the middle."""
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
@@ -304,6 +312,8 @@ class _Handler(BaseHTTPRequestHandler):
             try:
                 action, act = self._route(body)
                 stand_in.requests.append(action)
+                if stand_in.on_request:
+                    stand_in.on_request(action)
                 fault = stand_in.faults.pop(0) if stand_in.faults else None
                 if fault and fault.hangs_up:
                     if fault.acts:
@@ -341,7 +351,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _authenticate(self) -> None:
         given = self.headers.get("Authorization", "")
-        scope = rf"AWS4-HMAC-SHA256 Credential={re.escape(CREDENTIALS['AWS_ACCESS_KEY_ID'])}/\d+/us-east-1/cloudfront/"
+        scope = rf"AWS4-HMAC-SHA256 Credential={re.escape(self.server.stand_in.access_key)}/\d+/us-east-1/cloudfront/"
         if not given:
             raise _Refusal("MissingAuthenticationToken", 403, "Request is missing Authentication Token")
         if not re.match(scope, given):

@@ -66,6 +66,7 @@ http {{
     ssl_certificate {certificate};
     ssl_certificate_key {key};
     merge_slashes off;
+    absolute_redirect off;
     proxy_http_version 1.1;
     proxy_set_header Host {origin};
     proxy_set_header Connection "";
@@ -135,23 +136,31 @@ class Edge:
                 yield head[place : head.index(b"\n", place)].decode().rpartition("#")[0], file
 
 
+def resolved(blueprint: Blueprint) -> Resolver:
+    """The template of a blueprint, as it would stand in the account."""
+    return Resolver(template(blueprint), stack=blueprint.stack, region=blueprint.region)
+
+
 @contextmanager
 def edge(
-    folder: Path, environment: Mapping[str, str], server: Server, blueprint: Blueprint, *, host: str = "127.0.0.1"
+    folder: Path,
+    environment: Mapping[str, str],
+    server: Server,
+    stack: Resolver,
+    identity: tuple[Path, Path] | None = None,
 ) -> Iterator[Edge]:
-    """Run the edge of what `blueprint` asks for, before its bucket on `server`; `host` is named by its certificate."""
-    resolver = Resolver(template(blueprint), stack=blueprint.stack, region=blueprint.region)
-    certificate, key = make_certificate(folder, host)
+    """Run the edge of a stack, before its bucket on `server`; `identity` is a certificate and its key."""
+    certificate, key = identity or make_certificate(folder)
     (folder / "tmp").mkdir()
     (folder / "forgotten").touch()
     made = Edge(folder=folder, port=free_port(), tls_port=free_port(), certificate=certificate)
-    configuration = _distribution(resolver)
-    (folder / "edge.js").write_text(_script(resolver, configuration, server, folder / "forgotten"), "utf-8")
+    configuration = _distribution(stack)
+    (folder / "edge.js").write_text(_script(stack, configuration, server, folder / "forgotten"), "utf-8")
     (folder / "nginx.conf").write_text(
         _NGINX.format(
             module=_module(), folder=folder, origin=urlsplit(server.endpoint).netloc, nothing=_NOTHING,
             port=made.port, tls_port=made.tls_port, certificate=certificate, key=key,
-            behaviors="".join(_behaviors(resolver, configuration)),
+            behaviors="".join(_behaviors(stack, configuration)),
         ), "utf-8",
     )  # fmt: skip
     with running(folder, "nginx", ("nginx", "-p", folder, "-c", folder / "nginx.conf"), environment) as process:
@@ -238,15 +247,14 @@ def _compression() -> tuple[str, ...]:
     return ("gzip on", "gzip_types application/json", "gzip_proxied any", f"gzip_min_length {_SMALLEST_COMPRESSED}")
 
 
-def bucket_policy(blueprint: Blueprint) -> str:
-    """The template's policy of the bucket as the gateway takes it: a user in CloudFront's place, TLS left out."""
-    resolver = Resolver(template(blueprint), stack=blueprint.stack, region=blueprint.region)
+def bucket_policy(stack: Resolver) -> str:
+    """The policy of a stack's bucket as the gateway takes it: a user in CloudFront's place, TLS left out."""
     statements = [
         {
             **{name: value for name, value in statement.items() if name != "Condition"},
             "Principal": {"AWS": [_READER]},
         }
-        for statement in resolver.properties("BucketPolicy")["PolicyDocument"]["Statement"]
+        for statement in stack.properties("BucketPolicy")["PolicyDocument"]["Statement"]
         if statement["Principal"] == {"Service": "cloudfront.amazonaws.com"}
     ]
     return json.dumps({"Version": VERSION, "Statement": statements})
@@ -255,24 +263,36 @@ def bucket_policy(blueprint: Blueprint) -> str:
 # Leading clients to it under its own name
 
 
-class _Tunnels(ThreadingTCPServer):
+class Tunnel(ThreadingTCPServer):
+    """A proxy that leads `https://host/` to a port of this machine, once that is set, and nothing anywhere else."""
+
     daemon_threads = True
-    allow_reuse_address = True
-    port: int
-    host: str
+
+    def __init__(self, host: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Tunnelling)
+        self.host = host
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that are killed leave in the middle."""
 
 
-class _Tunnel(StreamRequestHandler):
-    server: _Tunnels
+class _Tunnelling(StreamRequestHandler):
+    server: Tunnel
 
     def handle(self) -> None:
         method, _, rest = self.rfile.readline().decode("latin-1").partition(" ")
         while self.rfile.readline().strip():
             pass
-        if method != "CONNECT" or rest.split(" ")[0] != f"{self.server.host}:443":
-            self.wfile.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+        tunnel = self.server
+        if method != "CONNECT" or rest.split(" ")[0] != f"{tunnel.host}:443" or not tunnel.port:
+            self.wfile.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
             return
-        with socket.create_connection(("127.0.0.1", self.server.port)) as other:
+        with socket.create_connection(("127.0.0.1", tunnel.port)) as other:
             self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             back = threading.Thread(target=_pour, args=(other, self.connection), daemon=True)
             back.start()
@@ -289,14 +309,13 @@ def _pour(source: socket.socket, sink: socket.socket) -> None:
 
 
 @contextmanager
-def proxy(host: str, port: int) -> Iterator[str]:
-    """Run a proxy that leads `https://host/` to a port of this machine and nothing anywhere else; give its URL."""
-    with _Tunnels(("127.0.0.1", 0), _Tunnel) as server:
-        server.host, server.port = host, port
+def tunnel(host: str) -> Iterator[Tunnel]:
+    """Run the proxy for a host."""
+    with Tunnel(host) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
+            yield server
         finally:
             server.shutdown()
             thread.join()

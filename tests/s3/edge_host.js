@@ -9,8 +9,12 @@ function viewer(r) {
   const path = r.variables.request_uri.split('?')[0];
   const answer = handler(event(r, path));
   if (answer.statusCode) {
-    Object.keys(answer.headers).forEach(function (name) { r.headersOut[name] = answer.headers[name].value; });
     // nginx takes what follows the status of a redirect for its place.
+    Object.keys(answer.headers).forEach(function (name) {
+      if (name !== 'location') {
+        r.headersOut[name] = answer.headers[name].value;
+      }
+    });
     r.return(answer.statusCode, answer.headers.location ? answer.headers.location.value : '');
     return;
   }

@@ -22,7 +22,7 @@ from mirror.layout import JSON_TYPE, POINTER, project_page_keys
 from mirror.simple import html
 from mirror.simple import json as json_pages
 from tests import test_edge as gate
-from tests.s3.edge import bucket_policy, edge
+from tests.s3.edge import bucket_policy, edge, resolved
 from tests.sites import Site, make_site, small_site
 from tests.templates import REGION
 from tests.wheels import make_wheel
@@ -55,7 +55,9 @@ def ask(edge: Edge, path: str, method: str = "GET", **headers: str) -> Answer:
     try:
         connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
         reply = connection.getresponse()
-        return Answer(reply.status, {name.lower(): value for name, value in reply.getheaders()}, reply.read())
+        fields = [(name.lower(), value) for name, value in reply.getheaders()]
+        assert [name for name, _ in fields].count("location") <= 1, fields
+        return Answer(reply.status, dict(fields), reply.read())
     finally:
         connection.close()
 
@@ -67,10 +69,10 @@ def bucket(make_bucket: Callable[[str], Bucket]) -> Bucket:
 
 @pytest.fixture
 def front(bucket: Bucket, tmp_path: Path, machine_environment: dict[str, str]) -> Iterator[Edge]:
-    blueprint = Blueprint(region=REGION, bucket=bucket.name)
-    bucket.admin.put_bucket_policy(Bucket=bucket.name, Policy=bucket_policy(blueprint))
+    stack = resolved(Blueprint(region=REGION, bucket=bucket.name))
+    bucket.admin.put_bucket_policy(Bucket=bucket.name, Policy=bucket_policy(stack))
     (tmp_path / "edge").mkdir()
-    with edge(tmp_path / "edge", machine_environment, bucket.server, blueprint) as running:
+    with edge(tmp_path / "edge", machine_environment, bucket.server, stack) as running:
         yield running
 
 
@@ -101,6 +103,7 @@ def test_it_answers_as_a_host_should(bucket: Bucket, front: Edge, tmp_path: Path
     site.publish(bucket.store())
     pages = {
         "/": ("index.html", "text/html; charset=utf-8"),
+        "/projects/alpha.html": ("projects/alpha.html", "text/html; charset=utf-8"),
         "/simple/": ("simple/index.html", "text/html; charset=utf-8"),
         "/simple/alpha/": ("simple/alpha/index.html", "text/html; charset=utf-8"),
         "/simple/alpha/index.v1_json": ("simple/alpha/index.v1_json", JSON_TYPE),
@@ -276,7 +279,7 @@ def test_an_answer_that_is_under_way_while_its_page_is_forgotten_is_not_kept(
     with _Origin() as origin:
         threading.Thread(target=origin.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         server = replace(start("rgw"), endpoint=f"http://127.0.0.1:{origin.server_address[1]}")
-        with edge(tmp_path, machine_environment, server, Blueprint(region=REGION)) as front:
+        with edge(tmp_path, machine_environment, server, resolved(Blueprint(region=REGION))) as front:
             with ThreadPoolExecutor(1) as pool:
                 first = pool.submit(ask, front, "/simple/alpha/")
                 assert origin.asked.wait(20)
@@ -323,11 +326,11 @@ def test_readers_with_a_token_and_nobody_else(
     bucket: Bucket, tmp_path: Path, machine_environment: dict[str, str]
 ) -> None:
     reader, token = new_reader("ci")
-    blueprint = Blueprint(region=REGION, bucket=bucket.name, readers=(reader,))
-    bucket.admin.put_bucket_policy(Bucket=bucket.name, Policy=bucket_policy(blueprint))
+    stack = resolved(Blueprint(region=REGION, bucket=bucket.name, readers=(reader,)))
+    bucket.admin.put_bucket_policy(Bucket=bucket.name, Policy=bucket_policy(stack))
     site_of(tmp_path / "site").publish(bucket.store())
     (tmp_path / "edge").mkdir()
-    with edge(tmp_path / "edge", machine_environment, bucket.server, blueprint) as front:
+    with edge(tmp_path / "edge", machine_environment, bucket.server, stack) as front:
         right = base64.b64encode(f"ci:{token}".encode()).decode()
         allowed = ask(front, "/simple/alpha/", Authorization=f"Basic {right}")
         assert allowed.status == 200
