@@ -61,7 +61,8 @@ class History:
                 hint="name the release instead; mirror releases lists them",
             )
         for kept in self.releases:
-            if kept.published is not None and kept.published <= moment:
+            # To the second, as `releases` shows it: some stores tell fractions.
+            if kept.published is not None and int(kept.published) <= moment:
                 return kept.release
         raise MirrorError(
             "no release that was published by then is kept", hint="mirror releases lists those that are kept"

@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 
 from mirror.errors import MirrorError, RemoteError
 from mirror.files import DigestCache
+from mirror.history import read_history
 from mirror.layout import SlashKeys, headers, slash_key
 from mirror.lease import Owner
 from mirror.model import Digest, Plan, PlannedFile
@@ -83,6 +84,21 @@ def test_no_sequence_of_publishes_rollbacks_and_prunes_breaks_a_promise(
             except MirrorError:
                 assert not any(found.key.endswith(f"{wanted}.json") for found in store.list(".mirror/releases/"))
         assert_sound(store)
+
+
+def test_a_time_is_meant_to_the_second_as_it_is_shown(sites: tuple[Site, Site, Site]) -> None:
+    """Listings of some stores tell fractions of a second, and nobody is shown them."""
+    today = [1000.7]
+    store = Bucket(lambda: today[0])
+    ids = []
+    for site in sites:
+        ids.append(site.publish(store, allow_shrink=True).current)
+        today[0] += 60
+    history = read_history(store)
+    assert history is not None
+    assert [history.at(moment).id for moment in (1000, 1059.9, 1060, 1120)] == [ids[0], ids[0], *ids[1:]]
+    with pytest.raises(MirrorError, match="published by then"):
+        history.at(999.9)
 
 
 # Slash keys

@@ -57,6 +57,7 @@ _COMPATIBLE_REGION = "auto"
 _ELSEWHERE = frozenset({301, 302, 307, 400})
 """Statuses with which S3 tells, in `x-amz-bucket-region`, that a bucket lies in another region."""
 
+_SKEWED = "RequestTimeTooSkewed"
 _MOST_SKEW = 15 * 60.0
 """Seconds by which clocks may differ before S3 refuses a signature."""
 
@@ -283,9 +284,12 @@ class Client:
 def _refusal(response: Any) -> Refusal:
     status: int = response.status_code
     code, message = s3_xml.error(response.content) or (str(status), "")
-    if status == 403 and code == "403" and abs(_skew(response.headers.get("Date"))) > _MOST_SKEW:
+    skew = _skew(response.headers.get("Date"))
+    if status == 403 and code == "403" and abs(skew) > _MOST_SKEW:
         # A HEAD is told no reason, but every answer tells the time.
-        code = "RequestTimeTooSkewed"
+        code = _SKEWED
+    if code == _SKEWED:
+        message = f"our clock is {abs(skew):,.0f} seconds {'ahead of' if skew > 0 else 'behind'} theirs"
     if not message:
         message = http.client.responses.get(status, "")
     return Refusal(status=status, code=code, message=message)
