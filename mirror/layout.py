@@ -5,8 +5,8 @@ A key is a place in a store, `/`-separated, never starting with `/`. The layout 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from functools import lru_cache
 from urllib.parse import quote
 
 from mirror.model import Word
@@ -31,6 +31,9 @@ JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 
 PAGE_TAG = "mirror-page"
 """The cache tag of every page, by which a CDN that heeds tags forgets all of them at once."""
+
+# Almost every filename: as it stands, quoting would change nothing.
+_PLAIN = re.compile(r"[A-Za-z0-9._-]+")
 
 _PAGE_CACHE = "max-age=600"
 _ARTIFACT_CACHE = "public, max-age=31536000, immutable"
@@ -124,13 +127,12 @@ def former_page_key(sha256: str) -> str:
     return f"{FORMER_PAGES}{sha256}"
 
 
-@lru_cache(maxsize=65536)
 def artifact_href(filename: str) -> str:
     """The relative href from a project's page to an artifact, without fragment.
 
     Percent-quoted, so `+` is `%2B`: S3 reads a bare `+` in a path as a space (standards H8, section 2.4).
     """
-    return f"../../packages/{quote(filename, safe='')}"
+    return f"../../packages/{filename if _PLAIN.fullmatch(filename) else quote(filename, safe='')}"
 
 
 def people_href(filename: str) -> str:

@@ -44,6 +44,7 @@ details{margin-top:1rem}summary{cursor:pointer;width:fit-content}details .way{ma
 table{table-layout:fixed}
 th:nth-child(2){width:10rem}th:nth-child(3){width:11rem}th:nth-child(4){width:5.5rem}th:nth-child(5){width:7rem}
 td{font-size:.925rem}
+td:nth-child(n+4){text-align:right;color:var(--soft);font-variant-numeric:tabular-nums;white-space:nowrap}
 td:first-child a{font-weight:600;overflow-wrap:anywhere}
 td:first-child code{display:block;color:var(--soft);font-size:.75rem;overflow-wrap:anywhere}
 @media(max-width:60rem){thead{position:absolute;clip-path:inset(50%)}tbody{display:block}
@@ -170,7 +171,7 @@ def _release(release: HeldRelease) -> str:
     rows = "".join(_rows(release, each_python=len(pythons) > 1))
     return (
         f'<section class="release">\n<h3 id="{version}">{version}{YANKED if release.yanked else ""}</h3>\n'
-        f"<p>{' · '.join(facts)}</p>\n{_COLUMNS}{rows}</tbody>\n</table>\n</section>\n"
+        f"<p>{' &#183; '.join(facts)}</p>\n{_COLUMNS}{rows}</tbody>\n</table>\n</section>\n"
     )
 
 
@@ -183,8 +184,8 @@ def _rows(release: HeldRelease, *, each_python: bool) -> Iterable[str]:
         yield (
             f'<tr><td><a href="{layout.people_href(artifact.filename)}">{name}</a>'
             f"<code>{artifact.sha256}</code>{_yanked(artifact)}</td>"
-            f'<td>{platform}</td><td>{interpreter}{python}</td><td class="number">{size(artifact.size)}</td>'
-            f'<td class="number">{_uploaded(artifact.upload_time)}</td></tr>\n'
+            f"<td>{platform}</td><td>{interpreter}{python}</td><td>{size(artifact.size)}</td>"
+            f"<td>{_uploaded(artifact.upload_time)}</td></tr>\n"
         )
 
 

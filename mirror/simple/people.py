@@ -10,6 +10,7 @@ import base64
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mirror.layout import SIMPLE
 from mirror.simple.html import escape, plain
@@ -101,12 +102,8 @@ class Dress:
         """What all pages wear, and more of it."""
         return cls(_STYLE + style.removeprefix("\n"), _SCRIPT + script.removeprefix("\n"))
 
-    @property
-    def policy(self) -> str:
-        """The Content-Security-Policy that admits exactly this, and nothing from anywhere."""
-        return policy(self)
 
-
+@lru_cache
 def policy(*dresses: Dress) -> str:
     """The Content-Security-Policy that admits the styles and scripts of some kinds of page, by their digest."""
     sources = {
@@ -125,7 +122,7 @@ def opening(dress: Dress, title: str, root: str) -> str:
     """The page up to its content. `title` is HTML; `root` leads from the page to where the site begins."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{escape(dress.policy)}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(policy(dress))}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="referrer" content="no-referrer">\n'
         f"<title>{title}</title>\n<style>{dress.style}</style>\n</head>\n"

@@ -3,7 +3,8 @@
     python -m tests.benchmarks.index [--files 100000] [--projects 5000]
 
 Both read the same file of JSON lines in a process of their own and write a whole tree into an empty folder; dumb-pypi
-writes HTML and its legacy JSON, we write HTML, API JSON and the front page. Then both run again over the tree that is
+writes HTML, its legacy JSON and a page for people about each project, we write HTML, API JSON, a page for people about
+each project and the front page. Then both run again over the tree that is
 there already. dumb-pypi is installed from the configured index into an environment below `.cache/`.
 """
 
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mirror.filenames import parse
-from mirror.model import Artifact, Manifest
+from mirror.model import About, Artifact, Manifest
 from mirror.phases.index import index
 from mirror.progress import Silence
 
@@ -83,7 +84,20 @@ def read(listing: Path) -> Manifest:
     """The list as a manifest."""
     with listing.open(encoding="utf-8") as lines:
         artifacts = [_artifact(json.loads(line)) for line in lines]
-    return Manifest(artifacts=tuple(sorted(artifacts, key=lambda artifact: artifact.filename)))
+    artifacts.sort(key=lambda artifact: artifact.filename)
+    # The newest release speaks for its project; only ours shows what it says.
+    about = {artifact.project: _about(artifact) for artifact in artifacts}
+    return Manifest(artifacts=tuple(artifacts), about=tuple(sorted(about.items())))
+
+
+def _about(artifact: Artifact) -> About:
+    home = f"https://{artifact.project}.example"
+    return About(
+        filename=artifact.filename,
+        summary=f"{artifact.project} makes short work of long lists",
+        license="MIT",
+        links=(("Homepage", home), ("Changelog", f"{home}/changes"), ("Source", f"{home}/source")),
+    )
 
 
 def _artifact(entry: dict[str, str]) -> Artifact:
