@@ -251,8 +251,8 @@ class Session:
             with serving(_folder(destination)) as root:
                 yield f"{root}simple/"
             return
-        known = (str(self.flags.get("url") or ""), self.settings.base_url, self.settings.cloudfront_domain)
-        addresses = [text if "://" in text else f"https://{text}" for text in known if text]
+        known = (str(self.flags.get("url") or ""), self.settings.address)
+        addresses = [base_of(text) for text in known if text]
         if destination.startswith("s3://"):
             address = next(iter(addresses), "")
         else:
