@@ -125,6 +125,8 @@ REPORT: Group[Any] = (
         help="Write the result to FILE.html, .md, .xml (JUnit), .json or .codequality.json; repeatable.",
     ),
 )  # fmt: skip
+
+
 def _known_change_forms(
     context: click.Context,  # noqa: ARG001
     parameter: click.Parameter,
