@@ -26,7 +26,7 @@ class Run:
 
     project: Project
 
-    def __call__(self, name: str, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def __call__(self, name: str, /, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end. Nothing is given by itself: `flags` name what the command needs."""
         return subprocess.run(
             self.command(name, *flags), env=self.project.environment(**environment), cwd=self.project.work,

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "s3"
-PACKAGES = ("ceph-mon", "ceph-osd", "radosgw", "ceph-common", "nginx", "libnginx-mod-http-js", "njs")
+PACKAGES = ("ceph-mon", "ceph-osd", "radosgw", "ceph-common", "nginx", "libnginx-mod-http-js", "njs", "faketime")
 PROGRAMS = (
     *("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "ceph", "ceph-authtool", "monmaptool"),
-    *("nginx", "njs"),
+    *("nginx", "njs", "faketime"),
 )
 LOCALSTACK = "localstack-core[runtime]==4.9.2"
 LOCALSTACK_MONTH = "2025-10-15"
