@@ -244,7 +244,8 @@ def test_cut_anywhere_and_run_again_it_ends_with_one_stored_key(aws: Aws, tmp_pa
         if interrupted:
             rotation(folder).run(stored.append)
         assert aws.keys["publisher"] == {stored[-1].name: "Active"}
-        if asked < cut:
+        # A slow machine may lose its patience before the cut: that is one more way to be interrupted.
+        if asked < cut and not interrupted:
             assert cut > 8
             return
     pytest.fail("it never ran through")
