@@ -122,7 +122,7 @@ def test_against_a_git_ref(project: Project) -> None:
     expect_the_change(document, files)
 
 
-@pytest.mark.parametrize("ref", ["HEAD", "main", "old", "commit"])
+@pytest.mark.parametrize("ref", ["HEAD", "commit"])
 def test_nothing_changes_against_the_same_lock(project: Project, ref: str) -> None:
     ref = git(project.folder, "rev-parse", "HEAD") if ref == "commit" else ref
     document = plan(project, "--against", ref)

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import shutil
+import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
+from mirror.cli.session import Session
+from mirror.console import Console
+from mirror.downloads.configuration import Network
+from mirror.errors import MirrorError
 from mirror.installers.base import Here
+from mirror.installers.children import Children
+from mirror.installers.pip import Pip
+from mirror.installers.uv import Uv
 from mirror.installers.words import last_words
-from mirror.model import Scope
+from mirror.model import Scope as LockScope
 from mirror.phases.prove import trials
 from mirror.selection import environments
-from mirror.targets import TARGETS, Baseline
+from mirror.serve import application
+from mirror.targets import TARGETS, Baseline, environment
 from tests import project as projects
 from tests.clients import fetch
 from tests.faulty_index import FaultyIndex
 from tests.locked import ListedLock, package
+from tests.served import served
 from tests.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from starlette.types import Receive, Scope, Send
 
     from tests.project import Project
 
@@ -31,19 +47,26 @@ MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 NOWHERE = Here(target="", version="3.11.4")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def index() -> Iterator[FaultyIndex]:
     with FaultyIndex() as served:
         yield served
 
 
-@pytest.fixture
-def project(tmp_path: Path, index: FaultyIndex) -> Project:
-    """A published mirror of four packages, one of which is an sdist only."""
-    made = projects.make(tmp_path, index)
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory, index: FaultyIndex) -> Project:
+    """A mirror of four packages, one of which is an sdist only; nobody changes it."""
+    made = projects.make(tmp_path_factory.mktemp("published"), index)
     done = made.mirror("refresh", "--quiet")
     assert done.returncode == 0, done.stdout + done.stderr
     return made
+
+
+@pytest.fixture
+def project(tmp_path: Path, published: Project, index: FaultyIndex) -> Project:
+    """A copy of that mirror."""
+    shutil.copytree(published.folder.parent, tmp_path, dirs_exist_ok=True)
+    return projects.Project(tmp_path / "project", tmp_path / "work", index)
 
 
 def without_uv(tmp_path: Path) -> str:
@@ -156,6 +179,105 @@ def test_uv_tries_every_environment_too(project: Project, machine_environment: d
     assert len([finding for finding in report["findings"] if "uv " in str(finding["message"])]) == 4
 
 
+# What is served
+
+
+class Guarded:
+    """A site for those who know the password; it remembers who was let in."""
+
+    def __init__(self, root: Path) -> None:
+        self._site = application(root)
+        self.files = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if dict(scope["headers"]).get(b"authorization") == b"Basic " + base64.b64encode(b"reader:s3cr3t"):
+            self.files += scope["path"].endswith(".whl") and scope["method"] == "GET"
+            await self._site(scope, receive, send)
+            return
+        challenge = [(b"www-authenticate", b"Basic"), (b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 401, "headers": challenge})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def visit(project: Project, address: str) -> subprocess.CompletedProcess[str]:
+    """Verify an address and no destination."""
+    command = [sys.executable, "-m", "mirror", "verify", "--install", "--json", "--sample", "0", "--url", address]
+    where = ["--project", str(project.folder), "--work-dir", str(project.work)]
+    environment = project.environment(PATH=without_uv(project.work))
+    return subprocess.run(
+        [*command, *where], env=environment, cwd=project.work, capture_output=True, text=True, check=False
+    )
+
+
+def test_what_is_served_is_tried_there_with_the_credentials_of_the_address(project: Project) -> None:
+    guard = Guarded(project.site)
+    with served(project.site, guard) as url:
+        address = url.replace("//", "//reader:s3cr3t@")
+        done = visit(project, address)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (report,) = json.loads(done.stdout)
+        assert [install["complaint"] for install in report["installs"]] == [""] * 4
+        # Each of four environments has two files for all, and one of its own.
+        assert guard.files == 4 * 3
+        (project.site / "packages" / "beta-1.0-py3-none-any.whl").unlink()
+        done = visit(project, address)
+    assert done.returncode == 1
+    assert len(failed(json.loads(done.stdout)[0])) == 4
+    assert "s3cr3t" not in done.stdout + done.stderr
+
+
+def test_a_bucket_without_an_address_cannot_be_tried(project: Project) -> None:
+    session = Session(config=None, flags={"destination": ()}, console=Console(quiet=True))
+    with (
+        pytest.raises(MirrorError, match="where do installers find s3://bucket/python") as raised,
+        session.served("s3://bucket/python"),
+    ):
+        pass
+    assert "BASE_URL" in raised.value.hint
+
+
+# The installers
+
+
+def test_what_runs_is_ended_at_once_and_nothing_begins_after_that(tmp_path: Path) -> None:
+    children = Children(environ=os.environ)
+    begun = tmp_path / "begun"
+    sleep = [sys.executable, "-c", "import pathlib, time; pathlib.Path('begun').touch(); time.sleep(60)"]
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(children.run, sleep, tmp_path, {})
+        while not begun.exists():
+            time.sleep(0.01)
+        children.stop()
+        assert running.result(timeout=20)[0] != 0
+    assert children.run(sleep, tmp_path, {})[0] != 0
+
+
+def test_an_installer_that_is_not_there_is_told_of(tmp_path: Path) -> None:
+    with pytest.raises(MirrorError, match="cannot run"):
+        Children(environ={}).run([str(tmp_path / "absent")], tmp_path, {})
+    with pytest.raises(MirrorError, match="cannot run"):
+        Pip.find({}, Network, python=str(tmp_path / "absent"))
+    assert Uv.find({"PATH": str(tmp_path)}, Network) is None
+
+
+@pytest.mark.parametrize(
+    ("target", "glibc", "excuse"),
+    [
+        ("linux-x86_64", "2.17", ""),
+        ("linux-aarch64", "2.28", ""),
+        ("linux-x86_64", "2.29", ""),
+        ("linux-x86_64", "2.41", "it knows no platform like manylinux_2_41_x86_64"),
+        ("macos-arm64", "2.41", ""),
+        ("windows-arm64", "2.41", ""),
+        ("musllinux-aarch64", "2.41", ""),
+    ],
+)
+def test_uv_tries_what_it_knows(target: str, glibc: str, excuse: str) -> None:
+    uv = Uv(name="uv", program="uv", network=Network, children=Children(environ={}))
+    baseline = Baseline.parse(glibc=glibc, macos="14.0", musl="1.2")
+    assert uv.excuse(environment(TARGETS[target], "3.11", baseline)) == excuse
+
+
 # What is tried
 
 
@@ -163,7 +285,7 @@ def made(lock: ListedLock, *, python: str = "3.11", here: Here = NOWHERE) -> lis
     found = environments(lock, [TARGETS["linux-x86_64"]], [python], Baseline())
     return [
         (trial.version, tuple(f"{item.name}=={item.version}" for item in trial.requirements))
-        for trial in trials(lock, found, Scope(), here)
+        for trial in trials(lock, found, LockScope(), here)
     ]
 
 
@@ -194,7 +316,7 @@ def test_here_the_patch_release_is_our_own() -> None:
 def test_what_has_no_wheel_is_left_out_and_named() -> None:
     lock = ListedLock(packages=(package("a", "1", "a-1-py3-none-any.whl"), package("b", "2", "b-2.tar.gz")))
     found = environments(lock, [TARGETS["linux-x86_64"]], ["3.11"], Baseline())
-    (trial,) = trials(lock, found, Scope(), NOWHERE)
+    (trial,) = trials(lock, found, LockScope(), NOWHERE)
     assert [item.name for item in trial.requirements] == ["a"]
     assert trial.left_out == ("b==2",)
 
