@@ -130,10 +130,12 @@ class Edge:
 
     def _entries(self) -> Iterator[tuple[str, Path]]:
         for file in self.folder.glob("cache/*/*/*"):
+            head = b""
             with suppress(FileNotFoundError), file.open("rb") as stream:
                 head = stream.read(4096)
-                place = head.index(b"\nKEY: ") + 6
-                yield head[place : head.index(b"\n", place)].decode().rpartition("#")[0], file
+            # A file that is being written has no key yet.
+            if b"\nKEY: " in head:
+                yield head.partition(b"\nKEY: ")[2].partition(b"\n")[0].decode().rpartition("#")[0], file
 
 
 def resolved(blueprint: Blueprint) -> Resolver:
