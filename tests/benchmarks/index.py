@@ -86,8 +86,9 @@ def read(listing: Path) -> Manifest:
         artifacts = [_artifact(json.loads(line)) for line in lines]
     artifacts.sort(key=lambda artifact: artifact.filename)
     # The newest release speaks for its project; only ours shows what it says.
-    about = {artifact.project: _about(artifact) for artifact in artifacts}
-    return Manifest(artifacts=tuple(artifacts), about=tuple(sorted(about.items())))
+    speakers = {artifact.project: artifact for artifact in artifacts}
+    about = tuple((name, _about(speaker)) for name, speaker in sorted(speakers.items()))
+    return Manifest(artifacts=tuple(artifacts), about=about)
 
 
 def _about(artifact: Artifact) -> About:
