@@ -114,11 +114,13 @@ class Runner:
         self.machine = machine
         self.output, self.summary = folder / "output", folder / "summary"
 
-    def step(self, script: str, cwd: Path, **given: str) -> subprocess.CompletedProcess[str]:
-        """Run a step's script with its environment."""
+    def step(
+        self, script: str, cwd: Path, base: Mapping[str, str] = os.environ, **given: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a step's script with its environment, which is laid over `base`."""
         self.output.write_text("")
         environment = {
-            **os.environ,
+            **base,
             "RUNNER_TEMP": str(self.folder),
             "RUNNER_OS": "Linux",
             "GITHUB_ACTIONS": "true",
@@ -151,9 +153,8 @@ def program(runner: Runner, scripts: dict[str, str], tmp_path_factory: pytest.Te
     base = tmp_path_factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent
     # Its pip asks the machine's index, as that of a runner would.
-    pip = {name: value for name, value in runner.machine.items() if name.startswith("PIP_") or name == "HOME"}
     with FileLock(shared / "action.lock"):
-        done = runner.step(scripts["install"], ROOT, PYTHON=sys.executable, RUNNER_TEMP=str(shared), **pip)
+        done = runner.step(scripts["install"], ROOT, runner.machine, PYTHON=sys.executable, RUNNER_TEMP=str(shared))
     assert done.returncode == 0, done.stderr
     return f"{runner.outputs()['bin']}/mirror"
 
