@@ -51,6 +51,7 @@ def request(uri: str, accept: str | None = None, **headers: str) -> dict[str, An
 
 REWRITES = {
     "/": "/index.html",
+    "/index.html": "/index.html",
     "/projects/foo-bar.html": "/projects/foo-bar.html",
     "/projects/index.html": "/projects/index.html",
     "/simple/": "/simple/index.html",
@@ -63,7 +64,6 @@ REWRITES = {
     "/packages/foo-1!2.0.tar.gz": "/packages/foo-1!2.0.tar.gz",
 }
 REDIRECTS = {
-    "/index.html": "/",
     "/simple": "/simple/",
     "/simple/index.html": "/simple/",
     "/simple/foo": "/simple/foo/",

@@ -54,8 +54,9 @@ function top(request, name) {
     request.uri = '/' + HTML_PAGE;
     return request;
   }
+  // No redirect to "/": a distribution may put its default root object there before it asks us.
   if (name === HTML_PAGE) {
-    return moved('/');
+    return request;
   }
   return name === 'simple' ? moved('/simple/') : missing();
 }

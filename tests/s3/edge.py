@@ -53,6 +53,8 @@ http {{
   js_var $target;
   js_var $date;
   js_var $signature;
+  js_var $origin;
+  map $http_origin $everybody {{ "" ""; default "*"; }}
   client_body_temp_path {folder}/tmp/client;
   proxy_temp_path {folder}/tmp/proxy;
   fastcgi_temp_path {folder}/tmp/fastcgi;
@@ -71,6 +73,7 @@ http {{
     proxy_set_header Host {origin};
     proxy_set_header Connection "";
     proxy_set_header Accept-Encoding "";
+    proxy_set_header Origin $origin;
     proxy_set_header Authorization $signature;
     proxy_set_header X-Amz-Date $date;
     proxy_set_header X-Amz-Content-Sha256 {nothing};
@@ -196,8 +199,13 @@ def _script(resolver: Resolver, configuration: dict[str, Any], server: Server, f
         "secret": secret,
         "nothing": _NOTHING,
         "forgotten": str(forgotten),
+        "root": configuration["DefaultRootObject"],
         "methods": configuration["DefaultCacheBehavior"]["AllowedMethods"],
         "behaviors": [each["PathPattern"].removesuffix("*") for each in configuration["CacheBehaviors"]],
+        "keyed": [
+            "Origin" in _keyed(resolver, each["CachePolicyId"])
+            for each in (*configuration["CacheBehaviors"], configuration["DefaultCacheBehavior"])
+        ],
     }
     code = resolver.properties("EdgeFunction")["FunctionCode"]
     return f"{code}\nconst EDGE = {json.dumps(facts)};\n{_HOST.read_text('utf-8')}"
@@ -224,6 +232,15 @@ def _policy(resolver: Resolver, identity: str) -> tuple[int, int, int]:
     return stated["MinTTL"], stated["DefaultTTL"], stated["MaxTTL"]
 
 
+def _keyed(resolver: Resolver, identity: str) -> list[str]:
+    """Headers that are part of the cache key, and so reach the origin."""
+    if identity in _MANAGED:
+        return []
+    stated = resolver.properties(identity.removesuffix("-id"))["CachePolicyConfig"]
+    headers: list[str] = stated["ParametersInCacheKeyAndForwardedToOrigin"]["HeadersConfig"].get("Headers", [])
+    return headers
+
+
 def _times(policy: tuple[int, int, int]) -> Iterator[str]:
     shortest, usual, _ = policy
     # nginx knows no shortest time: where it is longer than any origin would say, it is the time.
@@ -238,7 +255,12 @@ def _headers(resolver: Resolver, identity: str) -> Iterator[str]:
     security = stated["SecurityHeadersConfig"]
     content = security.get("ContentSecurityPolicy", {}).get("ContentSecurityPolicy")
     age = security["StrictTransportSecurity"]["AccessControlMaxAgeSec"]
-    sent = {each["Header"]: each["Value"] for each in stated["CustomHeadersConfig"]["Items"]}
+    sent = {each["Header"]: each["Value"] for each in stated.get("CustomHeadersConfig", {"Items": []})["Items"]}
+    for name in sent:
+        yield f"proxy_hide_header {name}"
+    if "CorsConfig" in stated:
+        assert stated["CorsConfig"]["AccessControlAllowOrigins"] == {"Items": ["*"]}
+        sent["Access-Control-Allow-Origin"] = "$everybody"
     sent |= {"X-Content-Type-Options": "nosniff", "Strict-Transport-Security": f"max-age={age}"}
     for name, value in {**sent, **({"Content-Security-Policy": content} if content else {})}.items():
         yield f'add_header {name} "{value}" always'

@@ -7,7 +7,8 @@ function viewer(r) {
     return;
   }
   const path = r.variables.request_uri.split('?')[0];
-  const answer = handler(event(r, path));
+  // The default root object stands for "/" before the function is asked: so nothing it answers may lead back there.
+  const answer = handler(event(r, path === '/' ? '/' + EDGE.root : path));
   if (answer.statusCode) {
     // nginx takes what follows the status of a redirect for its place.
     Object.keys(answer.headers).forEach(function (name) {
@@ -18,13 +19,16 @@ function viewer(r) {
     r.return(answer.statusCode, answer.headers.location ? answer.headers.location.value : '');
     return;
   }
-  r.variables.key = answer.uri + '#' + generation(answer.uri);
   r.variables.target = '/' + EDGE.bucket + answer.uri;
   r.variables.date = new Date().toISOString().replace(/[-:]|\.\d+/g, '');
   r.variables.signature = signature(r.variables.target, r.variables.date);
   // The behavior is chosen by what the viewer asked for, before the function had its say.
   const found = EDGE.behaviors.filter(function (prefix) { return path.indexOf(prefix) === 0; });
-  r.internalRedirect('/behavior-' + (found.length ? EDGE.behaviors.indexOf(found[0]) : 'default'));
+  const chosen = found.length ? EDGE.behaviors.indexOf(found[0]) : EDGE.behaviors.length;
+  // What is part of the key reaches the bucket, and nothing else does.
+  r.variables.origin = EDGE.keyed[chosen] ? r.headersIn.Origin || '' : '';
+  r.variables.key = answer.uri + '#' + generation(answer.uri) + r.variables.origin;
+  r.internalRedirect('/behavior-' + (found.length ? chosen : 'default'));
 }
 
 function event(r, path) {

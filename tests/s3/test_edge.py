@@ -71,6 +71,8 @@ def bucket(make_bucket: Callable[[str], Bucket]) -> Bucket:
 def front(bucket: Bucket, tmp_path: Path, machine_environment: dict[str, str]) -> Iterator[Edge]:
     stack = resolved(Blueprint(region=REGION, bucket=bucket.name))
     bucket.admin.put_bucket_policy(Bucket=bucket.name, Policy=bucket_policy(stack))
+    rules = stack.properties("Bucket")["CorsConfiguration"]["CorsRules"]
+    bucket.admin.put_bucket_cors(Bucket=bucket.name, CORSConfiguration={"CORSRules": rules})
     (tmp_path / "edge").mkdir()
     with edge(tmp_path / "edge", machine_environment, bucket.server, stack) as running:
         yield running
@@ -116,12 +118,25 @@ def test_it_answers_as_a_host_should(bucket: Bucket, front: Edge, tmp_path: Path
         assert first.headers["cache-control"] == "max-age=600"
         assert first.headers["x-content-type-options"] == "nosniff"
         assert not any(name.startswith("x-amz-meta-cache-tag") for name in first.headers)
+    # The distribution puts its root object in the place of "/" before the function: a redirect back would never end.
+    assert ask(front, "/index.html").body == ask(front, "/").body
     asked = ask(front, "/simple/alpha/", Accept=JSON_TYPE)
-    assert (asked.headers["content-type"], asked.headers["vary"]) == (JSON_TYPE, "Accept")
+    assert (asked.headers["content-type"], asked.headers["vary"]) == (JSON_TYPE, "Accept, Origin")
     moves = {"/simple/Alpha": "/simple/alpha/", "/simple": "/simple/", "/simple/alpha/index.html": "/simple/alpha/"}
     for path, place in moves.items():
         moved = ask(front, path)
         assert (moved.status, moved.headers["location"]) == (301, place), path
+
+
+def test_installers_in_browsers_may_read_whoever_asked_first(bucket: Bucket, front: Edge, tmp_path: Path) -> None:
+    site_of(tmp_path / "site").publish(bucket.store())
+    for path in ("/simple/", "/simple/alpha/", "/packages/alpha-1.0-py3-none-any.whl"):
+        for origin in ({}, {"Origin": "https://notebook.example"}, {}, {"Origin": "https://other.example"}):
+            answer = ask(front, path, **origin)
+            assert answer.status == 200
+            assert answer.headers.get("access-control-allow-origin") == ("*" if origin else None), (path, origin)
+    assert ask(front, "/simple/alpha/", Origin="https://other.example").cache == "HIT"
+    assert ask(front, "/simple/alpha/", Origin="https://other.example").headers["vary"] == "Accept, Origin"
 
 
 def test_an_artifact_in_every_way_that_clients_ask_for_it(bucket: Bucket, front: Edge, tmp_path: Path) -> None:
