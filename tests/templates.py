@@ -7,6 +7,21 @@ from typing import Any
 
 ACCOUNT, REGION, STACK = "111122223333", "eu-west-1", "mirror"
 
+_SECURITY_HEADERS = frozenset(
+    {
+        *("strict-transport-security", "content-security-policy", "x-frame-options"),
+        *("x-content-type-options", "referrer-policy", "x-xss-protection"),
+    }
+)
+_RESERVED_HEADERS = frozenset(
+    {
+        *("connection", "content-encoding", "content-length", "expect", "host", "keep-alive", "trailer", "upgrade"),
+        *("proxy-authenticate", "proxy-authorization", "proxy-connection", "transfer-encoding", "via", "warning"),
+        *("x-accel-redirect", "x-forwarded-proto", "x-real-ip", "x-amzn-requestid", "x-amzn-errortype"),
+    }
+)
+_RESERVED_PREFIXES = ("x-amz-cf-", "x-edge-")
+
 
 class Resolver:
     """Resolves `Ref`, `Fn::GetAtt` and `Fn::Sub`, and refuses what refers to nothing."""
@@ -74,3 +89,21 @@ class Resolver:
     def outputs(self) -> dict[str, str]:
         """The outputs, resolved."""
         return {name: self.resolve(each["Value"]) for name, each in self.template["Outputs"].items()}
+
+
+def refuse_headers(resolver: Resolver) -> None:
+    """Raise `ValueError` for a response headers policy that CloudFront refuses, in its words."""
+    for name, each in resolver.resources.items():
+        if each["Type"] != "AWS::CloudFront::ResponseHeadersPolicy":
+            continue
+        config = resolver.properties(name)["ResponseHeadersPolicyConfig"]
+        for header in (item["Header"] for item in config.get("CustomHeadersConfig", {}).get("Items", ())):
+            plain = header.lower()
+            kind = "CORS" if plain.startswith("access-control-") else "security" if plain in _SECURITY_HEADERS else ""
+            if kind:
+                raise ValueError(
+                    f"The parameter CustomHeaders contains {header} that is a {kind} header and cannot be set as "
+                    "custom header."
+                )
+            if plain in _RESERVED_HEADERS or plain.startswith(_RESERVED_PREFIXES):
+                raise ValueError(f"The parameter CustomHeaders contains {header} that is not allowed.")

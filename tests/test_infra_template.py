@@ -19,7 +19,7 @@ from mirror.infra.edge import LIMIT as FUNCTION_LIMIT
 from mirror.infra.edge import new_reader
 from mirror.infra.template import LIMIT, render, template
 from tests.clients import make_environment
-from tests.templates import ACCOUNT, Resolver
+from tests.templates import ACCOUNT, Resolver, refuse_headers
 
 CACHE = Path(__file__).parent.parent / ".cache" / "cfn-lint"
 DISTRIBUTION = f"arn:aws:cloudfront::{ACCOUNT}:distribution/EDFDVBD6EXAMPLE"
@@ -185,14 +185,40 @@ def test_the_distribution_signs_always_and_serves_no_listing(blueprint: Blueprin
     pages = next(each for each in behaviors if each.get("PathPattern") == "/simple/*")
     assert pages["ResponseHeadersPolicyId"] == "PageHeaders-id"
     headers = found.properties("PageHeaders")["ResponseHeadersPolicyConfig"]
-    assert {"Header": "Vary", "Value": "Accept", "Override": True} in headers["CustomHeadersConfig"]["Items"]
+    assert headers["CustomHeadersConfig"]["Items"] == [{"Header": "Vary", "Value": "Accept, Origin", "Override": True}]
     assert headers["SecurityHeadersConfig"]["ContentTypeOptions"] == {"Override": True}
     assert headers["SecurityHeadersConfig"]["StrictTransportSecurity"]["AccessControlMaxAgeSec"] > 0
     cache = found.properties("PageCache")["CachePolicyConfig"]
     assert cache["MinTTL"] >= 1
     key = cache["ParametersInCacheKeyAndForwardedToOrigin"]
-    assert key["HeadersConfig"] == {"HeaderBehavior": "none"}
+    assert key["HeadersConfig"] == {"HeaderBehavior": "whitelist", "Headers": ["Origin"]}
     assert key["QueryStringsConfig"] == {"QueryStringBehavior": "none"}
+
+
+@every_cdn
+def test_no_header_is_stated_in_a_way_that_cloudfront_refuses(blueprint: Blueprint) -> None:
+    found = resolver(blueprint)
+    refuse_headers(found)
+    files = found.properties("FileHeaders")["ResponseHeadersPolicyConfig"]
+    assert files["CorsConfig"]["AccessControlAllowOrigins"] == {"Items": ["*"]}
+    assert files["CorsConfig"]["AccessControlAllowCredentials"] is False
+    pages = found.properties("PageHeaders")["ResponseHeadersPolicyConfig"]
+    assert "CorsConfig" not in pages, "CloudFront would write a Vary of its own over ours"
+    [rule] = found.properties("Bucket")["CorsConfiguration"]["CorsRules"]
+    assert (rule["AllowedOrigins"], rule["AllowedMethods"]) == (["*"], ["GET", "HEAD"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Access-Control-Allow-Origin", "access-control-max-age", "Strict-Transport-Security", "Content-Security-Policy",
+     "X-Frame-Options", "X-Content-Type-Options", "Referrer-Policy", "X-XSS-Protection", "Via", "X-Amz-Cf-Id"],
+)  # fmt: skip
+def test_the_stand_in_refuses_headers_as_cloudfront_does(name: str) -> None:
+    made = template(PLACES["cdn"])
+    config = made["Resources"]["FileHeaders"]["Properties"]["ResponseHeadersPolicyConfig"]
+    config["CustomHeadersConfig"] = {"Items": [{"Header": name, "Value": "1", "Override": True}]}
+    with pytest.raises(ValueError, match=name):
+        refuse_headers(Resolver(made))
 
 
 @every_cdn

@@ -31,6 +31,8 @@ _ERROR_SECONDS = 10
 """How long the edge remembers that something was not there: it may be published at any moment."""
 _MULTIPART_DAYS = 7
 _PAGE_POLICY = "default-src 'none'; sandbox allow-downloads"
+_INTERNAL = ("x-amz-meta-cache-tag", "x-amz-server-side-encryption", "x-amz-version-id")
+"""What the bucket says of objects, and no reader needs."""
 
 
 def render(blueprint: Blueprint) -> str:
@@ -79,6 +81,9 @@ def _bucket(blueprint: Blueprint) -> Resource:
                 "RestrictPublicBuckets": private,
             },
             "VersioningConfiguration": {"Status": "Enabled"},
+            "CorsConfiguration": {
+                "CorsRules": [{"AllowedMethods": ["GET", "HEAD"], "AllowedOrigins": ["*"], "AllowedHeaders": ["*"]}]
+            },
             "LifecycleConfiguration": {
                 "Rules": [
                     {
@@ -140,9 +145,10 @@ def _delivery(blueprint: Blueprint) -> dict[str, Resource]:
             },
         },
         "PageCache": _page_cache(),
-        "FrontHeaders": _headers("front", PEOPLE_POLICY),
-        "PageHeaders": _headers("pages", _PAGE_POLICY, Vary="Accept"),
-        "FileHeaders": _headers("files", ""),
+        "FrontHeaders": _headers("front", content=PEOPLE_POLICY),
+        # CloudFront writes a Vary of its own wherever it answers CORS, so here the bucket does.
+        "PageHeaders": _headers("pages", content=_PAGE_POLICY, vary="Accept, Origin"),
+        "FileHeaders": _headers("files", cors=True),
         "Distribution": {
             "Type": "AWS::CloudFront::Distribution",
             "Properties": {"DistributionConfig": _distribution(blueprint)},
@@ -152,8 +158,8 @@ def _delivery(blueprint: Blueprint) -> dict[str, Resource]:
 
 def _page_cache() -> Resource:
     # Pages stay at the edge until they are invalidated; a day is the limit should an invalidation ever be lost.
-    # No header, cookie or query is part of the key: the function puts the form of a page into its path.
-    nothing = {"CookieBehavior": "none"}, {"HeaderBehavior": "none"}, {"QueryStringBehavior": "none"}
+    # The function puts the form of a page into its path, so that no cookie and no query is part of the key; the origin
+    # of a request is, since the bucket answers CORS. Installers state none: all of them share one copy.
     return {
         "Type": "AWS::CloudFront::CachePolicy",
         "Properties": {
@@ -165,37 +171,38 @@ def _page_cache() -> Resource:
                 "ParametersInCacheKeyAndForwardedToOrigin": {
                     "EnableAcceptEncodingBrotli": True,
                     "EnableAcceptEncodingGzip": True,
-                    "CookiesConfig": nothing[0],
-                    "HeadersConfig": nothing[1],
-                    "QueryStringsConfig": nothing[2],
+                    "CookiesConfig": {"CookieBehavior": "none"},
+                    "HeadersConfig": {"HeaderBehavior": "whitelist", "Headers": ["Origin"]},
+                    "QueryStringsConfig": {"QueryStringBehavior": "none"},
                 },
             }
         },
     }
 
 
-def _headers(what: str, content_policy: str, **custom: str) -> Resource:
-    security: dict[str, Any] = {
-        "ContentTypeOptions": {"Override": True},
-        "StrictTransportSecurity": {"AccessControlMaxAgeSec": _YEAR, "Override": True},
-    }
-    if content_policy:
-        security["ContentSecurityPolicy"] = {"ContentSecurityPolicy": content_policy, "Override": True}
-    fields = {"Access-Control-Allow-Origin": "*", **custom}
-    removed = ("x-amz-meta-cache-tag", "x-amz-server-side-encryption", "x-amz-version-id")
-    return {
-        "Type": "AWS::CloudFront::ResponseHeadersPolicy",
-        "Properties": {
-            "ResponseHeadersPolicyConfig": {
-                "Name": _named(f"-{what}"),
-                "SecurityHeadersConfig": security,
-                "CustomHeadersConfig": {
-                    "Items": [{"Header": name, "Value": text, "Override": True} for name, text in fields.items()]
-                },
-                "RemoveHeadersConfig": {"Items": [{"Header": name} for name in removed]},
-            }
+def _headers(what: str, *, content: str = "", vary: str = "", cors: bool = False) -> Resource:
+    config: dict[str, Any] = {
+        "Name": _named(f"-{what}"),
+        "SecurityHeadersConfig": {
+            "ContentTypeOptions": {"Override": True},
+            "StrictTransportSecurity": {"AccessControlMaxAgeSec": _YEAR, "Override": True},
         },
+        "RemoveHeadersConfig": {"Items": [{"Header": name} for name in _INTERNAL]},
     }
+    if content:
+        config["SecurityHeadersConfig"]["ContentSecurityPolicy"] = {"ContentSecurityPolicy": content, "Override": True}
+    if vary:
+        config["CustomHeadersConfig"] = {"Items": [{"Header": "Vary", "Value": vary, "Override": True}]}
+    if cors:
+        # As a custom header CloudFront refuses each of these.
+        config["CorsConfig"] = {
+            "AccessControlAllowCredentials": False,
+            "AccessControlAllowHeaders": {"Items": ["*"]},
+            "AccessControlAllowMethods": {"Items": ["GET", "HEAD"]},
+            "AccessControlAllowOrigins": {"Items": ["*"]},
+            "OriginOverride": True,
+        }
+    return {"Type": "AWS::CloudFront::ResponseHeadersPolicy", "Properties": {"ResponseHeadersPolicyConfig": config}}
 
 
 def _distribution(blueprint: Blueprint) -> dict[str, Any]:
