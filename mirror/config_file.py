@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import stat
 from typing import TYPE_CHECKING
 
 from dotenv.parser import parse_stream
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _MARK = "\ufeff"
 """What editors of one system put in front of UTF-8."""
+_PRIVATE = 0o600
+"""For a new file: it is the place for addresses with a password."""
 _PLAIN = re.compile(r"[A-Za-z0-9_./:,@%+=-]*")
 _BINDING = re.compile(
     r"""
@@ -32,24 +35,26 @@ _BINDING = re.compile(
 def store(path: Path, values: Mapping[str, str]) -> bool:
     """Set some keys, those that are there in their place and the others at the end; say whether anything changed.
 
-    A key that stands there several times gets the value everywhere, since the last one counts. A file that is not
-    there is made. Raise `MirrorError` when it cannot be read or written.
+    A key that stands there several times gets the value everywhere, since the last one counts. Whoever may read the
+    file stays the same, and what a link leads to is written; a file that is not there is made, for its owner alone.
+    Raise `MirrorError` when it cannot be read or written.
     """
     try:
         before = path.read_bytes().decode("utf-8")
+        mode = stat.S_IMODE(path.stat().st_mode)
     except FileNotFoundError:
-        before = ""
+        before, mode = "", _PRIVATE
     except (OSError, UnicodeDecodeError) as error:
         raise MirrorError(f"cannot read {path}: {error}", hint="write it anew, as text in UTF-8") from error
     after = updated(before, values)
     if after == before:
         return False
-    write(path, after.encode("utf-8"))
+    write(path.resolve(), after.encode("utf-8"), mode)
     return True
 
 
 def updated(text: str, values: Mapping[str, str]) -> str:
-    """The text of a dotenv file with some keys set.
+    """The text of a dotenv file with some keys set; capitals and small letters are the same, as for those who read it.
 
     Raise `ValueError` for a value that a line of it cannot hold: with a line break, or with `${`, which is replaced
     by a variable when it is read.
@@ -59,12 +64,13 @@ def updated(text: str, values: Mapping[str, str]) -> str:
     mark = _MARK if text.startswith(_MARK) else ""
     newline = "\r\n" if "\r\n" in text else "\n"
     left, parts = dict(values), []
+    names = {name.lower(): name for name in values}
     for binding in parse_stream(io.StringIO(text.removeprefix(mark), newline="")):
-        original, key = binding.original.string, binding.key
-        if key is not None and key in values:
-            left.pop(key, None)
-            if binding.value != values[key]:
-                original = _replaced(original, values[key])
+        original, name = binding.original.string, names.get((binding.key or "").lower())
+        if name is not None:
+            left.pop(name, None)
+            if binding.value != values[name]:
+                original = _replaced(original, values[name])
         parts.append(original)
     body = "".join(parts)
     if left and body and not body.endswith(("\n", "\r")):

@@ -22,20 +22,23 @@ _CHUNK = 1 << 20
 _numbers = itertools.count()
 
 
+_FOR_ALL = 0o644
+"""A published tree is served by others, whatever the umask says."""
+
+
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[BinaryIO]:
+def writing(path: Path, mode: int = _FOR_ALL) -> Iterator[BinaryIO]:
     """Open a new file beside `path`, and give it that name when the block ends well; otherwise leave no trace.
 
-    Raise `MirrorError` naming `path` when the disk refuses.
+    `mode` says who may read it, from the first byte on. Raise `MirrorError` naming `path` when the disk refuses.
     """
     try:
-        descriptor, part = _open_beside(path)
+        descriptor, part = _open_beside(path, mode)
     except OSError as error:
         raise _unwritable(path, error) from error
     try:
         with open(descriptor, "wb") as stream:  # noqa: PTH123 - there is no path yet, only a descriptor
-            # A published tree is served by others, whatever the umask says.
-            part.chmod(0o644)
+            part.chmod(mode)
             yield stream
         part.replace(path)
     except BaseException as error:
@@ -45,23 +48,23 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def _open_beside(path: Path) -> tuple[int, Path]:
+def _open_beside(path: Path, mode: int) -> tuple[int, Path]:
     """Make a file that nobody else has, beside `path`. An index has thousands: no call more than it needs."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     while True:
         # The number is new in this process; another process had this one's id before it was killed, at worst.
         part = path.with_name(f".{path.name[:100]}.{os.getpid()}.{next(_numbers)}.part")
         try:
-            return os.open(part, flags, 0o644), part
+            return os.open(part, flags, mode), part
         except FileExistsError:
             continue
         except FileNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
 
 
-def write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes, mode: int = _FOR_ALL) -> None:
     """Write a whole file, beside and renamed. Raise `MirrorError` when the disk refuses."""
-    with writing(path) as stream:
+    with writing(path, mode) as stream:
         stream.write(data)
 
 

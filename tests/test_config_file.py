@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import stat
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,44 @@ def test_nothing_is_written_when_nothing_changes(tmp_path: Path) -> None:
 
 def test_a_key_that_stands_there_twice_is_right_whichever_counts() -> None:
     assert updated("JOBS=1\nJOBS=2\n", {"JOBS": "3"}) == "JOBS=3\nJOBS=3\n"
+
+
+def test_a_key_in_small_letters_is_the_same_setting(tmp_path: Path) -> None:
+    path = tmp_path / "config.env"
+    path.write_text("STACK_NAME=a\nexport stack_name = b # why\n")
+    assert store(path, {"STACK_NAME": "c"})
+    assert path.read_text() == "STACK_NAME=c\nexport stack_name=c # why\n"
+    assert load(path, {}).stack_name == "c"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such permissions")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_nobody_may_read_it_who_could_not_before(mode: int, tmp_path: Path) -> None:
+    path = tmp_path / "config.env"
+    path.write_text("BASE_URL=https://ci:token@mirror.example/\n")
+    path.chmod(mode)
+    assert store(path, {"JOBS": "3"})
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such permissions")
+def test_a_new_one_is_its_owners(tmp_path: Path) -> None:
+    path = tmp_path / "config.env"
+    assert store(path, {"JOBS": "3"})
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_a_link_and_its_file_is_written(there: bool, tmp_path: Path) -> None:
+    kept, link = tmp_path / "kept.env", tmp_path / "config.env"
+    if there:
+        kept.write_text("JOBS=2\n")
+    link.symlink_to(kept.name)
+    assert store(link, {"JOBS": "3"})
+    assert link.is_symlink()
+    assert kept.read_text() == "JOBS=3\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.env", "kept.env"]
 
 
 @pytest.mark.parametrize("value", ["a\nB=1", "a\r", "${HOME}"])
