@@ -424,6 +424,13 @@ def test_what_upstream_said_last_stands_while_it_cannot_be_asked(pool: Pool) -> 
     assert second.manifest == first.manifest
 
 
+def test_what_is_no_time_does_not_stand(pool: Pool) -> None:
+    wheel = make_wheel(pool.root / "noarch", "foo", "1.0")
+    first = consolidate(pool, planned(wheel, upload_time="2024-02-30T25:61:61Z"))
+    second = consolidate(again(pool), planned(wheel, url=""), known=first.manifest)
+    assert [artifact.upload_time for artifact in second.manifest.artifacts] == [""]
+
+
 def test_what_upstream_says_now_counts(pool: Pool) -> None:
     wheel = make_wheel(pool.root / "noarch", "foo", "1.0")
     first = consolidate(pool, planned(wheel, yanked="broken", upload_time="2024-01-02T03:04:05Z"))

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests import project as projects
 from tests.faulty_index import FaultyIndex, broken, wrong_bytes
+from tests.served import served
 from tests.wheels import make_wheel
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -46,6 +48,18 @@ def test_refresh_mirrors_the_lock_and_proves_it(project: Project) -> None:
     assert (project.site / "simple" / "alpha" / "index.html").is_file()
     assert (project.folder / "requirements-prod.txt").is_file()
     assert (project.folder / "requirements-all.txt").is_file()
+
+
+def test_an_impossible_time_on_the_index_ends_no_installer(project: Project, tmp_path: Path) -> None:
+    for facts in project.index.facts.values():
+        facts["upload-time"] = "2024-02-30T25:61:61Z"
+    succeed(project.mirror("refresh"))
+    with served(project.site) as url:
+        options = ["--isolated", "--no-deps", "--no-cache-dir", "--dest", str(tmp_path / "got"), "--index-url"]
+        command = [sys.executable, "-m", "pip", "download", *options, f"{url}simple/", "alpha"]
+        succeed(subprocess.run(command, capture_output=True, text=True, check=False))
+    assert [path.name for path in (tmp_path / "got").iterdir()] == ["alpha-1.0-py3-none-any.whl"]
+    succeed(project.mirror("sbom"))
 
 
 def test_files_lie_with_their_target(project: Project) -> None:

@@ -107,7 +107,7 @@ def test_json_is_preferred_and_html_accepted(tmp_path: Path, index: FaultyIndex,
 
 def test_every_fact_of_a_page_is_carried_and_kept(tmp_path: Path, index: FaultyIndex, reader: Reader) -> None:
     wheel = make_wheel(tmp_path, "one", "1.0")
-    facts = {"upload-time": "2024-01-02T03:04:05.678Z", "requires-python": ">=3.9,<4", "yanked": "broken <b>"}
+    facts = {"upload-time": "2024-01-02T03:04:05.678901Z", "requires-python": ">=3.9,<4", "yanked": "broken <b>"}
     index.add(wheel)
     index.facts[wheel.name] |= facts
     index.status["one"] = {"status": "deprecated", "reason": "use two"}
@@ -294,10 +294,10 @@ class TestKept:
             b"{",
             b"[]",
             b'{"format":999,"indexes":{}}',
-            b'{"format":1,"indexes":[]}',
-            b'{"format":1,"indexes":{"%s":{"one":7}}}',
-            b'{"format":1,"indexes":{"%s":{"one":{"fetched":"x"}}}}',
-            b'{"format":1,"indexes":{"%s":{"one":{"fetched":1700000000,"freshness":600,"etag":"","present":true,'
+            b'{"format":2,"indexes":[]}',
+            b'{"format":2,"indexes":{"%s":{"one":7}}}',
+            b'{"format":2,"indexes":{"%s":{"one":{"fetched":"x"}}}}',
+            b'{"format":2,"indexes":{"%s":{"one":{"fetched":1700000000,"freshness":600,"etag":"","present":true,'
             b'"status":["active",""],"files":{"one-1.0-py3-none-any.whl":[{"nonsense":1}]}}}}}',
         ],
     )

@@ -18,6 +18,7 @@ from mirror.errors import MirrorError
 from mirror.files import place, write_if_changed
 from mirror.model import Artifact, Level, Manifest, Notice
 from mirror.simple.description import describe
+from mirror.simple.links import upload_time
 from mirror.simple.metadata import InvalidMetadata, read_metadata, read_sdist_metadata, requires_python
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ def _consolidate(
         artifact = replace(
             artifact,
             requires_python=before.requires_python,
-            upload_time=before.upload_time,
+            # Manifests of old hold what only has the shape of a time.
+            upload_time=upload_time(before.upload_time),
             yanked=before.yanked,
         )
     if rehash or not _extracted(before, pool):

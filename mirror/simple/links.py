@@ -7,6 +7,7 @@ what proves a file is the digest of the lock. A URL that no fetcher should follo
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 _FETCHABLE = ("http", "https", "file", "")
 _UNSAFE = re.compile(r"[^!#-;=?-\[\]_a-z~]")
 _SAFE = "!#$%&'()*+,/:;=?@[]~"
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,6})?\d*(?:Z|\+00:00)", re.ASCII)
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d)(?:\.(\d+))?(?:Z|\+00:00)", re.ASCII)
+"""The hour has limits of its own, for newer Pythons read 24 as the next midnight and older ones refuse it."""
 _SIZE = re.compile(r"\d{1,18}", re.ASCII)
 _API_VERSION = re.compile(r"(\d{1,9})\.\d{1,9}", re.ASCII)
 
@@ -79,9 +81,20 @@ def first(attributes: Mapping[str, object], *names: str) -> object:
 
 
 def upload_time(text: object) -> str:
-    """`yyyy-mm-ddThh:mm:ss[.ffffff]Z` (PEP 700); empty for anything that is not such an instant in UTC."""
+    """`yyyy-mm-ddThh:mm:ss[.ffffff]Z` (PEP 700); empty for anything that is not such an instant in UTC.
+
+    What looks like one and is none, such as a 30th of February, would end pip in a traceback. A fraction has six
+    digits, since a pip on Python 3.10 or older can read three or six and nothing else.
+    """
     match = _TIME.fullmatch(text) if isinstance(text, str) else None
-    return f"{match[1]}{match[2] or ''}Z" if match else ""
+    if match is None:
+        return ""
+    instant, fraction = match.groups()
+    try:
+        datetime.fromisoformat(instant)
+    except ValueError:
+        return ""
+    return f"{instant}.{fraction[:6]:0<6}Z" if fraction else f"{instant}Z"
 
 
 def size(value: object) -> int | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-FORMAT = 1
+FORMAT = 2
 DEFAULT_FRESHNESS = 600.0
 """Seconds for which a page that states nothing is not asked for again; what PyPI states."""
 _LONGEST_FRESHNESS = 86_400.0
