@@ -27,6 +27,7 @@ from packageurl import PackageURL
 from mirror import __version__
 from mirror.credentials import strip
 from mirror.layout import artifact_key
+from mirror.simple.links import upload_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -67,9 +68,12 @@ def render(manifest: Manifest, planned: Iterable[PlannedFile] = (), *, default_i
     )
     bom.metadata.tools.components.add(Component(name="mirror", version=__version__, type=ComponentType.APPLICATION))
     bom.register_dependency(subject, components)
-    text = JsonV1Dot6(bom).output_as_string(indent=1) + "\n"
-    serial = uuid5(_NAMESPACE, hashlib.sha256(text.encode()).hexdigest())
-    return text.replace(_NOBODY.urn, serial.urn, 1).encode()
+    bom.serial_number = uuid5(_NAMESPACE, hashlib.sha256(_written(bom)).hexdigest())
+    return _written(bom)
+
+
+def _written(bom: Bom) -> bytes:
+    return f"{JsonV1Dot6(bom).output_as_string(indent=1)}\n".encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,5 +148,6 @@ def _subject(manifest: Manifest) -> Component:
 
 def _newest(artifacts: Iterable[Artifact]) -> datetime:
     """The newest upload, to the second: without fractions, texts sort as times do."""
-    times = [artifact.upload_time[:_SECONDS] for artifact in artifacts if artifact.upload_time]
+    # What a manifest says has the shape of a time, and may be none.
+    times = [time[:_SECONDS] for artifact in artifacts if (time := upload_time(artifact.upload_time))]
     return datetime.fromisoformat(max(times)).replace(tzinfo=timezone.utc) if times else _LONG_AGO

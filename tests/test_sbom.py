@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INDEX = "https://index.example/simple"
+NIL = "urn:uuid:00000000-0000-0000-0000-000000000000"
 OTHER = "https://other.example/simple/"
 
 
@@ -138,7 +139,20 @@ def test_the_same_manifest_gives_the_same_bytes_and_another_one_another_number()
     other = replace(MANIFEST, artifacts=(replace(WHEEL, sha256="d" * 64), SDIST, BETA))
     numbers = {bill(manifest)["serialNumber"] for manifest in (MANIFEST, MANIFEST, other)}
     assert len(numbers) == 2
-    assert "urn:uuid:00000000-0000-0000-0000-000000000000" not in numbers
+    assert NIL not in numbers
+
+
+def test_no_summary_takes_the_serial_number() -> None:
+    said = About(filename=WHEEL.filename, summary=f"Made of {NIL}")
+    document = bill(replace(MANIFEST, about=((WHEEL.project, said),)))
+    assert component("alpha", document)["description"] == said.summary
+    assert document["serialNumber"] != NIL
+
+
+@pytest.mark.parametrize("time", ["2024-02-30T25:61:61Z", "0000-01-01T00:00:00Z"])
+def test_what_is_no_time_is_passed_over(time: str) -> None:
+    document = bill(replace(MANIFEST, artifacts=(WHEEL, replace(SDIST, upload_time=time), BETA)))
+    assert document["metadata"]["timestamp"] == "2026-01-02T03:04:05+00:00"
 
 
 def test_its_time_is_that_of_the_newest_upload() -> None:
