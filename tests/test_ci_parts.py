@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from filelock import FileLock
 
+from mirror.infra.blueprint import Identity, Publisher
 from tests import project as projects
 from tests.clients import make_environment
 from tests.faulty_index import FaultyIndex
@@ -95,6 +96,23 @@ def test_a_publish_is_never_cut_short_and_has_an_identity_of_its_own(linters: Pa
     assert publish["concurrency"]["cancel-in-progress"] is False
     assert publish["jobs"]["publish"]["permissions"] == {"contents": "read", "id-token": "write"}
     assert publish["jobs"]["publish"]["environment"]
+
+
+def test_a_gitlab_job_asks_for_the_token_that_the_role_trusts(linters: Path) -> None:
+    [token] = read(GITLAB, linters)["mirror-publish"]["id_tokens"].values()
+    for host in ("https://gitlab.com", "https://gitlab.example"):
+        assert token["aud"] == Publisher(identity=Identity.GITLAB, repository="acme/app", host=host).audience
+
+
+def test_an_address_with_a_password_goes_through_no_argument_and_no_variable(linters: Path) -> None:
+    """Behind BASIC_AUTH a job gets in with BASE_URL from a secret, which the environment hands on."""
+    publish = read(ROOT / ".github" / "workflows" / "mirror-publish.yml", linters)
+    assert publish["on"]["workflow_call"]["secrets"]["BASE_URL"]["required"] is False
+    job = publish["jobs"]["publish"]
+    assert job["env"]["BASE_URL"] == "${{ secrets.BASE_URL || vars.BASE_URL }}"
+    [verify] = [step for step in job["steps"] if step.get("with", {}).get("command") == "verify"]
+    assert "env.BASE_URL" in verify["if"]
+    assert not any(word in json.dumps(step.get("with", {})) for step in job["steps"] for word in ("BASE_URL", "secrets."))
 
 
 # The action's own scripts, as a runner runs them

@@ -305,7 +305,8 @@ def test_gitlab_is_trusted_for_one_branch_of_one_project() -> None:
     [trust] = statements(found.properties("Publisher")["AssumeRolePolicyDocument"])
     equals = trust["Condition"]["StringEquals"]
     assert equals["gitlab.com:sub"] == ["project_path:acme/team/app:ref_type:branch:ref:main"]
-    assert equals["gitlab.com:aud"] == "https://gitlab.com"
+    assert equals["gitlab.com:aud"] == "sts.amazonaws.com"
+    assert found.properties("Provider")["ClientIdList"] == ["sts.amazonaws.com"]
 
 
 def allowed(found: Resolver, name: str) -> dict[str, set[str]]:

@@ -82,8 +82,8 @@ class Publisher:
 
     @property
     def audience(self) -> str:
-        """Whom the token is meant for."""
-        return "sts.amazonaws.com" if self.identity is Identity.GITHUB else self.host
+        """Whom a job's token is meant for; the job asks for it by this name (`.ci/gitlab.yml`)."""
+        return "sts.amazonaws.com"
 
     @property
     def subjects(self) -> tuple[str, ...]:
