@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from mirror import destination as place
 from mirror.cdn.paths import base_of
 from mirror.coverage import parse_policy
 from mirror.errors import MirrorError
@@ -29,8 +30,6 @@ from mirror.targets import DEFAULT_TARGETS, NOARCH, TARGETS, Baseline, Target
 CONFIG = "config.env"
 _MINOR = re.compile(r"[1-9][0-9]?\.(0|[1-9][0-9]?)", re.ASCII)
 _DISTRIBUTION = re.compile(r"[A-Z0-9]{1,64}", re.ASCII)
-_ENDPOINT = re.compile(r"https?://[^\s/@?#]+[^\s@?#]*", re.ASCII)
-_ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 _ENCODING = "utf-8-sig"
 """UTF-8; editors of one system put a byte order mark in front."""
 
@@ -100,18 +99,6 @@ def _readers(texts: tuple[str | Reader, ...]) -> tuple[Reader, ...]:
     return tuple(text if isinstance(text, Reader) else Reader.parse(text) for text in texts)
 
 
-def _endpoint(url: str) -> str:
-    if url and not _ENDPOINT.fullmatch(url):
-        raise ValueError("an address begins with https:// or http:// and holds no user or password")
-    return url
-
-
-def _account(owner: str) -> str:
-    if owner and not _ACCOUNT.fullmatch(owner):
-        raise ValueError(f"{owner!r} is no account: twelve digits, such as 111122223333")
-    return owner
-
-
 Names = Annotated[tuple[str, ...], NoDecode, _split(",")]
 Readers = Annotated[tuple[Reader, ...], NoDecode, BeforeValidator(_readers), _split(",")]
 Paths = Annotated[tuple[Path, ...], NoDecode, _split(os.pathsep)]
@@ -137,13 +124,13 @@ class Settings(BaseSettings):
     """Folders with a lock file, or lock files."""
     destination: Names = ("./site",)
     """Where to publish: folders, and buckets as `s3://bucket/prefix`; if there is none, `BUCKET_NAME`."""
-    bucket_name: str = ""
+    bucket_name: Annotated[str, AfterValidator(place.bucket)] = ""
     aws_profile: str = ""
     """Empty: as the user's own AWS configuration says."""
     aws_region: str = ""
-    endpoint_url: Annotated[str, AfterValidator(_endpoint)] = ""
+    endpoint_url: Annotated[str, AfterValidator(place.endpoint)] = ""
     """Of a store that is compatible with S3; empty: AWS."""
-    bucket_owner: Annotated[str, AfterValidator(_account)] = ""
+    bucket_owner: Annotated[str, AfterValidator(place.account)] = ""
     """The account that every bucket must belong to; empty: not checked."""
     slash_keys: SlashKeys = SlashKeys.AUTO
     work_dir: Path = Path()

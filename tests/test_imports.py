@@ -35,7 +35,7 @@ ROOMS = {
         *("filenames", "targets", "layout", "compare", "credentials", "selection", "requirements_file", "coverage"),
         *("published", "inspection", "release", "locks", "locks.*", "simple", "simple.*", "cdn.paths", "cdn.ledger"),
         *("infra", "infra.blueprint", "infra.policy", "infra.edge", "infra.template", "infra.cost"),
-        *("plain", "figures", "reports", "reports.*", "sbom", "changes"),
+        *("plain", "figures", "destination", "reports", "reports.*", "sbom", "changes"),
     ),
     "disk": ("files", "pool", "state", "workspace", "config_file"),
     "ports": (

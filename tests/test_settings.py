@@ -250,6 +250,7 @@ BAD = {
     "endpoint": ("ENDPOINT_URL", "s3.example"),
     "endpoint-with-a-password": ("ENDPOINT_URL", "https://me:secret@s3.example"),
     "owner": ("BUCKET_OWNER", "1111-2222-3333"),
+    "bucket-with-a-prefix": ("BUCKET_NAME", "wheels/team"),
     "fail-on": ("FAIL_ON", "no-wheel,bad-weather"),
     "fail-on-covered": ("FAIL_ON", "covered"),
 }

@@ -24,6 +24,7 @@ from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
+from mirror import destination
 from mirror.credentials import redact
 from mirror.errors import ConflictError, IntegrityError, MirrorError, RemoteError
 from mirror.stores import s3_xml
@@ -105,18 +106,24 @@ class S3Location:
         try:
             parts = urlsplit(url)
             query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+            bucket = destination.bucket(parts.netloc)
         except ValueError as error:
             raise _no_bucket(url) from error
-        if parts.scheme != "s3" or not parts.netloc or parts.fragment or "@" in parts.netloc:
+        if parts.scheme != "s3" or not bucket or parts.fragment:
             raise _no_bucket(url)
         if odd := sorted(query.keys() - set(_IN_QUERY)):
             raise MirrorError(
-                f"DESTINATION {redact(url)}: {', '.join(odd)} cannot be said there",
+                f"DESTINATION {_shown(url)}: {', '.join(odd)} cannot be said there",
                 hint=f"what can be: {', '.join(_IN_QUERY)}",
             )
+        for name, check in (("endpoint_url", destination.endpoint), ("owner", destination.account)):
+            try:
+                check(query.get(name, ""))
+            except ValueError as error:
+                raise MirrorError(f"DESTINATION {_shown(url)}: {name}: {error}", hint="correct it there") from error
         chosen = {name: query.get(name, getattr(options, name)) for name in _IN_QUERY}
         prefix = "/".join(part for part in parts.path.split("/") if part)
-        return cls(bucket=parts.netloc, prefix=f"{prefix}/" if prefix else "", options=replace(options, **chosen))
+        return cls(bucket=bucket, prefix=f"{prefix}/" if prefix else "", options=replace(options, **chosen))
 
     @property
     def name(self) -> str:
@@ -580,4 +587,12 @@ def _checksum(head: Reply) -> str | None:
 
 
 def _no_bucket(url: str) -> MirrorError:
-    return MirrorError(f"DESTINATION {redact(url)} names no bucket", hint="write s3://bucket or s3://bucket/prefix")
+    return MirrorError(
+        f"DESTINATION {_shown(url)} names no bucket",
+        hint="write s3://bucket or s3://bucket/prefix; the name is three or more letters, digits, '-', '.' or '_'",
+    )
+
+
+def _shown(url: str) -> str:
+    """A destination without its query, in which somebody may have written a password."""
+    return redact(url.partition("?")[0])
