@@ -32,6 +32,15 @@ _BINDING = re.compile(
 """One setting as dotenv files spell it: the key, its value, and what follows it on the line."""
 
 
+def read(path: Path) -> dict[str, str]:
+    """The values as they are written, by key in capitals; the last one counts. Empty for a file that is not there.
+
+    Raise `MirrorError` when it cannot be read.
+    """
+    bindings = parse_stream(io.StringIO(_text(path).removeprefix(_MARK), newline=""))
+    return {binding.key.upper(): binding.value or "" for binding in bindings if binding.key}
+
+
 def store(path: Path, values: Mapping[str, str]) -> bool:
     """Set some keys, those that are there in their place and the others at the end; say whether anything changed.
 
@@ -39,18 +48,28 @@ def store(path: Path, values: Mapping[str, str]) -> bool:
     file stays the same, and what a link leads to is written; a file that is not there is made, for its owner alone.
     Raise `MirrorError` when it cannot be read or written.
     """
-    try:
-        before = path.read_bytes().decode("utf-8")
-        mode = stat.S_IMODE(path.stat().st_mode)
-    except FileNotFoundError:
-        before, mode = "", _PRIVATE
-    except (OSError, UnicodeDecodeError) as error:
-        raise MirrorError(f"cannot read {path}: {error}", hint="write it anew, as text in UTF-8") from error
+    before = _text(path)
     after = updated(before, values)
     if after == before:
         return False
-    write(path.resolve(), after.encode("utf-8"), mode)
+    write(path.resolve(), after.encode("utf-8"), _mode(path))
     return True
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise MirrorError(f"cannot read {path}: {error}", hint="write it anew, as text in UTF-8") from error
+
+
+def _mode(path: Path) -> int:
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return _PRIVATE
 
 
 def updated(text: str, values: Mapping[str, str]) -> str:

@@ -13,6 +13,7 @@ from dotenv.parser import parse_stream
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mirror.config_file import read as read_file
 from mirror.config_file import store, updated
 from mirror.errors import MirrorError
 from mirror.settings import load
@@ -89,6 +90,13 @@ def test_nothing_is_written_when_nothing_changes(tmp_path: Path) -> None:
 
 def test_a_key_that_stands_there_twice_is_right_whichever_counts() -> None:
     assert updated("JOBS=1\nJOBS=2\n", {"JOBS": "3"}) == "JOBS=3\nJOBS=3\n"
+
+
+def test_values_are_read_as_they_are_written_and_the_last_one_counts(tmp_path: Path) -> None:
+    path = tmp_path / "config.env"
+    assert read_file(path) == {}
+    path.write_text("\ufeffJOBS=1\njobs='3' # why\nBASE_URL=https://ci:${TOKEN}@mirror.example/\nALONE\n", "utf-8")
+    assert read_file(path) == {"JOBS": "3", "BASE_URL": "https://ci:${TOKEN}@mirror.example/", "ALONE": ""}
 
 
 def test_a_key_in_small_letters_is_the_same_setting(tmp_path: Path) -> None:

@@ -412,12 +412,40 @@ def test_what_would_be_replaced_is_not_replaced_unasked(aws: Aws, tmp_path: Path
     assert not [each for each in aws.sets.values() if each.execution == "AVAILABLE"]
 
 
+@pytest.mark.parametrize("reader", ["ci:s3cret", "ci:${READER}"])
+def test_up_again_keeps_the_reader_in_the_address(aws: Aws, tmp_path: Path, reader: str) -> None:
+    config = tmp_path / "config.env"
+    config.write_text(f"{CONFIG}BASE_URL=https://{reader}@d111111abcdef8.cloudfront.net   # ours\n")
+    config.chmod(0o600)
+    for _ in range(2):
+        done = mirror(tmp_path, "up", READER="s3cret")
+        assert done.returncode == 0, done.stderr
+        assert f"\nBASE_URL=https://{reader}@d111111abcdef8.cloudfront.net   # ours\n" in config.read_text()
+        assert "s3cret" not in done.stdout + done.stderr
+        before = config.read_bytes()
+    assert mirror(tmp_path, "up", READER="s3cret").returncode == 0
+    assert config.read_bytes() == before
+    assert aws.stacks
+
+
+def test_an_address_elsewhere_is_written_anew_and_its_password_goes_nowhere(aws: Aws, tmp_path: Path) -> None:
+    config = tmp_path / "config.env"
+    config.write_text(f"{CONFIG}BASE_URL=https://me:s3cret@other.example/\n")
+    done = mirror(tmp_path, "up")
+    assert done.returncode == 0, done.stderr
+    assert "\nBASE_URL=https://d111111abcdef8.cloudfront.net/\n" in config.read_text()
+    assert "BASE_URL had a user and a password for another address" in " ".join(done.stderr.split())
+    assert aws.stacks
+
+
 GH = """#!{python}
 import os, pathlib, sys
 with open(pathlib.Path(__file__).parent / "log", "a") as log:
     log.write(" ".join(sys.argv[1:]) + " <<< " + sys.stdin.read() + "\\n")
 if sys.argv[1:] == ["api", "repos/acme/app"]:
     print('{{"id": 123, "owner": {{"id": 45}}}}')
+elif sys.argv[1:3] == ["variable", "delete"]:
+    sys.exit("failed to delete variable " + sys.argv[3] + ": HTTP 404: Not Found")
 elif sys.argv[1] == "api" and "PUT" not in sys.argv and "environments" in sys.argv[-1]:
     sys.exit("gh: Not Found (HTTP 404)")
 """
@@ -446,6 +474,43 @@ def test_github_is_told_through_gh_without_a_value_among_the_arguments(aws: Aws,
     assert "api --method PUT repos/acme/app/environments/mirror <<< " in log
     assert not any("secret-of" in line.partition(" <<< ")[0] for line in log)
     assert "secret-of" not in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the gh of this test is a script")
+def test_jobs_get_in_behind_basic_auth_and_hear_of_no_distribution_that_is_gone(aws: Aws, tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "gh").write_text(GH.format(python=sys.executable))
+    (tools / "gh").chmod(0o755)
+    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    config = tmp_path / "config.env"
+    config.write_text("AWS_REGION=eu-west-1\nDEPLOY_REPOSITORY=acme/app\n")
+    assert mirror(tmp_path, "up", PATH=path).returncode == 0
+    where = "d111111abcdef8.cloudfront.net"
+    config.write_text(config.read_text().replace(where + "/", where).replace(f"//{where}", f"//ci:s3cret@{where}"))
+    done = mirror(tmp_path, "github-secrets", PATH=path)
+    assert done.returncode == 0, done.stderr
+    log = (tools / "log").read_text().splitlines()
+    assert f"secret set BASE_URL --repo acme/app --env mirror <<< https://ci:s3cret@{where}" in log
+    assert f"variable set BASE_URL --repo acme/app --env mirror <<< https://{where}/" in log
+    assert sum("s3cret" in line for line in log) == 1
+    assert "s3cret" not in done.stdout + done.stderr
+    by_hand = mirror(tmp_path, "github-secrets", PATH="")
+    assert "s3cret" not in by_hand.stdout + by_hand.stderr
+    assert "BASE_URL with its user and password goes into a secret" in " ".join(by_hand.stderr.split())
+
+    config.write_text("AWS_REGION=eu-west-1\nDEPLOY_REPOSITORY=acme/app\nINFRA_MODE=s3-only\n")
+    assert mirror(tmp_path, "up", "--yes", PATH=path).returncode == 0
+    assert mirror(tmp_path, "github-secrets", PATH=path).returncode == 0
+    log = (tools / "log").read_text().splitlines()
+    for name in ("CLOUDFRONT_DISTRIBUTION_ID", "CLOUDFRONT_DOMAIN"):
+        assert f"variable delete {name} --repo acme/app --env mirror <<< " in log
+    assert sum("secret set BASE_URL" in line for line in log) == 1
+    by_hand = mirror(tmp_path, "github-secrets", PATH="")
+    assert "CLOUDFRONT_DISTRIBUTION_ID" not in by_hand.stdout
+    said = " ".join(by_hand.stderr.split())
+    assert "Remove these if they are there: CLOUDFRONT_DISTRIBUTION_ID, CLOUDFRONT_DOMAIN" in said
+    assert aws.stacks
 
 
 def test_without_gh_it_says_what_to_do_by_hand(aws: Aws, tmp_path: Path) -> None:
