@@ -19,6 +19,7 @@ from mirror.files import write_if_changed
 from mirror.model import Digest, Failure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from _typeshed import DataclassInstance
@@ -54,7 +55,7 @@ class State:
             document = json.loads(path.read_bytes())
             if document.pop("format") != _FORMAT:
                 raise ValueError("it has another format")
-            return typing.cast("T", _decode(kind, document))
+            return typing.cast("T", _decoder(typing.cast("Any", kind))(document))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -96,32 +97,43 @@ def _encode_fields(value: DataclassInstance) -> dict[str, Any]:
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
-
-
-def _decode(kind: Any, data: Any) -> object:
+def _decoder(kind: Any) -> Callable[[Any], object]:
+    """What reads values of a type; made once for each type, for the largest state has ten thousands of values."""
     if kind is Digest:
-        return Digest.parse(data)
+        return Digest.parse
     if is_dataclass(kind) and isinstance(kind, type):
-        hints = _hints(kind)
-        return kind(**{name: _decode(hints[name], item) for name, item in data.items()})
+        hints = typing.get_type_hints(kind)
+        decoders = {field.name: _decoder(hints[field.name]) for field in fields(kind)}
+        return lambda data: kind(**{name: decoders[name](item) for name, item in data.items()})
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple and not isinstance(data, list):
-        raise ValueError(f"{data!r} is no list")
-    if origin is tuple and arguments[-1] is Ellipsis:
-        return tuple(_decode(arguments[0], item) for item in data)
     if origin is tuple:
-        return tuple(_decode(argument, item) for argument, item in zip(arguments, data, strict=True))
+        return _tuple_decoder(arguments)
     if origin in (typing.Union, types.UnionType):
-        return None if data is None else _decode(arguments[0], data)
+        one = _decoder(arguments[0])
+        return lambda data: None if data is None else one(data)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return kind(data)
-    return _scalar(kind, data)
+        return kind
+    return _scalar_decoder(getattr(kind, "__supertype__", kind))
 
 
-def _scalar(kind: Any, data: Any) -> object:
-    expected = getattr(kind, "__supertype__", kind)
-    if not isinstance(data, expected) or isinstance(data, bool) is not (expected is bool):
-        raise ValueError(f"{data!r} is no {expected.__name__}")
-    return data
+def _tuple_decoder(arguments: tuple[Any, ...]) -> Callable[[Any], object]:
+    each = tuple(_decoder(argument) for argument in arguments if argument is not Ellipsis)
+
+    def decode(data: Any) -> object:
+        if not isinstance(data, list):
+            raise ValueError(f"{data!r} is no list")
+        if arguments[-1] is Ellipsis:
+            return tuple(map(each[0], data))
+        return tuple(one(item) for one, item in zip(each, data, strict=True))
+
+    return decode
+
+
+def _scalar_decoder(expected: type) -> Callable[[Any], object]:
+    def decode(data: Any) -> object:
+        # `type` and not `isinstance`: True is an int.
+        if type(data) is not expected:
+            raise ValueError(f"{data!r} is no {expected.__name__}")
+        return data
+
+    return decode
