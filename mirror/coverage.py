@@ -61,10 +61,16 @@ _FINDING_ADVICE = {
         "let the host send the types that belong to what is published: text/html and "
         "application/vnd.pypi.simple.v1+json for pages, application/octet-stream for files"
     ),
-    "wrong-cache": "let the host send Cache-Control: max-age=600 with pages, and a year, immutable, with files",
-    "no-head": "let the host answer HEAD as it answers GET",
+    "wrong-cache": (
+        "let the host send Cache-Control: max-age=600 with pages, and Vary: Accept where it chooses their form by that, "
+        "and a year, immutable, with files"
+    ),
+    "no-head": "let the host answer HEAD as it answers GET, with the same Content-Length",
     "no-ranges": "let the host answer ranges below packages/, for uv and Poetry read parts of wheels",
-    "not-404": "let the host answer 404; a bucket does that for readers who may list it (s3:ListBucket)",
+    "not-404": (
+        "let the host answer 404, without a fallback to another index; a bucket does that for readers who may list it "
+        "(s3:ListBucket)"
+    ),
     "wrong-redirect": "let the host redirect to the normalized name with a slash at its end, or answer 404",
     "state-public": "keep the host from serving what lies below .mirror/",
     INSTALL_FAILED: "read what the installer says last; `mirror verify` alone tells whether a file is missing",

@@ -7,7 +7,7 @@ and `phases.visit`.
 from __future__ import annotations
 
 import json as jsonlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from mirror.compare import Fingerprint
-    from mirror.model import Manifest
+    from mirror.model import Digest, Manifest
     from mirror.simple.page import PageFile
 
 Forms = tuple[ProjectPage | None, ProjectPage | None]
@@ -41,8 +41,8 @@ class Claim:
     """The page's key."""
     url: str
     """Where it leads to; of a sidecar, the file's address with `.metadata` appended (PEP 658)."""
-    digests: frozenset[str]
-    """sha256, as hex."""
+    digests: frozenset[str] | None
+    """sha256, as hex; None for a sidecar that is offered without one."""
     size: int | None
 
 
@@ -71,12 +71,15 @@ def claims(pages: Mapping[str, Forms]) -> dict[str, list[Claim]]:
     """What pages say of artifacts and sidecars, by key."""
     found: defaultdict[str, list[Claim]] = defaultdict(list)
     for page, file in _listed(pages):
-        sha256 = frozenset(digest.hex for digest in file.digests if digest.algorithm == "sha256")
-        found[artifact_key(file.filename)].append(Claim(page, file.url, sha256, file.size))
-        if file.core_metadata:
-            stated = frozenset({file.core_metadata.hex})
-            found[metadata_key(file.filename)].append(Claim(page, f"{file.url}.metadata", stated, None))
+        found[artifact_key(file.filename)].append(Claim(page, file.url, _sha256(file.digests), file.size))
+        if file.offers_metadata:
+            stated = _sha256((file.core_metadata,)) if file.core_metadata else None
+            found[metadata_key(file.filename)].append(Claim(page, f"{file.url}.metadata", stated or None, None))
     return found
+
+
+def _sha256(digests: Iterable[Digest]) -> frozenset[str]:
+    return frozenset(digest.hex for digest in digests if digest.algorithm == "sha256")
 
 
 def wrong_links(pages: Mapping[str, Forms], base: str = "/") -> Iterator[Finding]:
@@ -95,8 +98,8 @@ def forms_disagree(name: str, forms: Forms) -> Iterator[Finding]:
     """The two forms of a page do not say the same."""
     as_html, as_json = forms
     if as_html and as_json and _said(as_html) != _said(as_json):
-        first, second = project_page_keys(name)
-        yield Finding("forms-disagree", second, f"{first} does not say the same{_odd(as_html, as_json)}")
+        _, key = project_page_keys(name)
+        yield Finding("forms-disagree", key, f"HTML and JSON do not say the same{_odd(as_html, as_json)}")
 
 
 def nulls(key: str, page: bytes) -> Iterator[Finding]:
@@ -109,9 +112,25 @@ def nulls(key: str, page: bytes) -> Iterator[Finding]:
         yield Finding("null-value", key, f"{field} of {entry.get('filename')} is null: uv refuses the whole page")
 
 
+def old_metadata(key: str, page: bytes) -> Iterator[Finding]:
+    """A page offers metadata by its former name, on which pip 22.3 to 23.1 fails (PEP 714; standards H11, J7)."""
+    if b" data-dist-info-metadata=" in page or b'"dist-info-metadata":' in page:
+        yield Finding("old-metadata", key, "it says dist-info-metadata: pip 22.3 to 23.1 installs nothing from it")
+
+
+def quarantined(pages: Mapping[str, Forms]) -> frozenset[str]:
+    """The projects of which some page says that nothing of it is to be had (PEP 792)."""
+    return frozenset(
+        name for name, forms in pages.items() for form in forms if form is not None and form.status == "quarantined"
+    )
+
+
 def lists_disagree(key: str, names: Sequence[str] | None, pages: Iterable[str]) -> Iterator[Finding]:
-    """A project list, None if there is none to read, does not name exactly the projects that have pages."""
+    """A project list, None if there is none to read, does not name exactly the projects that have pages, each once."""
     odd = compare(dict.fromkeys(pages), dict.fromkeys(names if names is not None else pages))
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        yield Finding("list-disagrees", key, f"it names {some(twice)} more than once")
     if odd.missing:
         yield Finding("list-disagrees", key, f"it does not name {some(odd.missing)}")
     if odd.extraneous:
@@ -125,15 +144,15 @@ def files_differ(advertised: Mapping[str, Sequence[Claim]], files: Mapping[str, 
         for claim in stated:
             if found is None:
                 yield Finding("missing", key, f"{claim.page} lists it")
-            elif claim.digests != {found.sha256} or claim.size not in (None, found.size):
-                digests = ", ".join(sorted(claim.digests)) or "no sha256"
+            elif claim.digests not in (None, {found.sha256}) or claim.size not in (None, found.size):
+                digests = ", ".join(sorted(claim.digests or ())) or "no sha256"
                 size = "" if claim.size in (None, found.size) else f" and {claim.size:,} bytes"
                 there = f"{found.sha256}, {found.size:,} bytes"
                 yield Finding("altered", key, f"{claim.page} states {digests}{size}; it is {there}")
 
 
 def pages_disagree(manifest: Manifest, pages: Mapping[str, Forms]) -> Iterator[Finding]:
-    """Pages do not say what the manifest says: a file less, one more, or something else of one."""
+    """Pages do not say what the manifest says: a project or file less, one more, or something else of one."""
     artifacts = defaultdict(list)
     for artifact in manifest.artifacts:
         artifacts[artifact.project].append(artifact)
@@ -145,6 +164,10 @@ def pages_disagree(manifest: Manifest, pages: Mapping[str, Forms]) -> Iterator[F
                 yield Finding("missing", key, "the manifest has files for it")
             elif form and _said(form) != _said(wanted):
                 yield Finding("page-disagrees", key, f"the manifest does not say the same{_odd(wanted, form)}")
+            elif form and form.versions and set(form.versions) != set(wanted.versions):
+                yield Finding("page-disagrees", key, f"the manifest has other versions than {some(form.versions)}")
+    for unknown in sorted(pages.keys() - artifacts.keys()):
+        yield Finding("page-disagrees", project_page_keys(unknown)[0], "the manifest has no such project")
 
 
 def by_filename(forms: Forms) -> tuple[dict[str, PageFile], dict[str, PageFile]]:

@@ -24,6 +24,7 @@ from mirror.downloads.configuration import Network
 from mirror.errors import MirrorError, RemoteError
 from mirror.layout import HTML_TYPE, JSON_TYPE
 from mirror.model import Reason
+from mirror.outside import files, manners, pages
 from mirror.phases import visit as module
 from mirror.phases.visit import base_of, visit
 from mirror.progress import Silence
@@ -104,7 +105,7 @@ def counted(root: Path) -> Iterator[tuple[str, list[Asked]]]:
 
 
 def test_every_code_is_explained_and_what_to_do_about_it_is_said() -> None:
-    modules = (module, inspection, conduct)
+    modules = (module, inspection, conduct, pages, files, manners)
     source = "".join(Path(str(part.__file__)).read_text("utf-8") for part in modules)
     used = set(re.findall(r'(?:find\(|Finding\(|odd\(|yield )"([a-z0-9-]+)"', source))
     assert used == set(re.findall(r"^([a-z0-9-]+)  +\S", str(module.__doc__), re.MULTILINE))

@@ -12,6 +12,7 @@ altered           an object does not have the bytes that the release records or 
 unknown-page      a page that the release does not record
 unreadable-page   a page that breaks the standard
 null-value        a JSON page says null where an installer then refuses the whole page
+old-metadata      a page offers metadata by a name that breaks old versions of pip
 forms-disagree    the HTML and the JSON of a page do not say the same
 twin-disagrees    a page under its key that ends in a slash is not the page that it should be
 wrong-link        a page links a file elsewhere than to its place, or in a spelling that hosts understand differently
@@ -41,7 +42,9 @@ from mirror.inspection import (
     known_keys,
     lists_disagree,
     nulls,
+    old_metadata,
     pages_disagree,
+    quarantined,
     wrong_links,
 )
 from mirror.layout import (
@@ -120,6 +123,7 @@ def verify(
         digests={key: Digest("sha256", found.sha256) for key, found in files.items()},
         others=reading.other_digests(expectations, files),
         recorded=frozenset(known),
+        quarantined=quarantined(pages),
     )
     return Coverage(
         destination=store.name,
@@ -175,6 +179,7 @@ class _Reading:
         except PageError as error:
             self.findings.find("unreadable-page", key, str(error))
             return None
+        self.findings.add(old_metadata(key, found[0]))
         if key.endswith(JSON):
             self.findings.add(nulls(key, found[0]))
         return parsed

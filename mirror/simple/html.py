@@ -16,7 +16,7 @@ from mirror.simple import links
 from mirror.simple.page import API_VERSION, PageError, PageFile, ProjectPage
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
 _SPECIAL = re.compile(r"[&<>\"'\t\n\r\f]")
 _ESCAPES = {
@@ -66,6 +66,17 @@ def parse_list(body: bytes) -> tuple[str, ...]:
     return tuple(text for anchor in tree.tags("a") if (text := anchor.text().strip()))
 
 
+def list_links(body: bytes, url: str) -> Iterator[tuple[str, str | None]]:
+    """Every link of a project list that was found at `url`: its text, and where it leads to.
+
+    The address is None for what cannot be fetched. Raise `PageError` as `parse` does.
+    """
+    tree, _ = _document(body)
+    base = _base(tree, url)
+    for anchor in tree.tags("a"):
+        yield anchor.text().strip(), links.resolve(base, anchor.attributes.get("href") or "")
+
+
 def _document(body: bytes) -> tuple[LexborHTMLParser, Mapping[str, str]]:
     if not body.strip():
         raise PageError("the page is empty")
@@ -89,6 +100,8 @@ def _base(tree: LexborHTMLParser, url: str) -> str:
 
 def _file(filename: str, url: str, fragment: str, attributes: Mapping[str, str | None]) -> PageFile:
     metadata = links.first(attributes, "data-core-metadata", "data-dist-info-metadata")
+    stated = metadata if isinstance(metadata, str) else ""
+    digest = links.strongest(links.fragment_digests(stated))
     return PageFile(
         filename=filename,
         url=url,
@@ -98,7 +111,8 @@ def _file(filename: str, url: str, fragment: str, attributes: Mapping[str, str |
         requires_python=(attributes.get("data-requires-python") or "").strip(),
         # PEP 592: the attribute "may have no value, or may have an arbitrary string"; present is yanked.
         yanked=(attributes["data-yanked"] or "") if "data-yanked" in attributes else None,
-        core_metadata=links.strongest(links.fragment_digests(metadata)) if isinstance(metadata, str) else None,
+        core_metadata=digest,
+        bare_metadata=digest is None and (stated == "true" or "=" in stated),
     )
 
 

@@ -89,6 +89,7 @@ def _text(value: object) -> str:
 def _file(filename: str, url: str, entry: Mapping[str, Any]) -> PageFile:
     hashes = entry.get("hashes")
     metadata = links.first(entry, "core-metadata", "dist-info-metadata")
+    digest = links.strongest(links.digests(metadata.items())) if isinstance(metadata, dict) else None
     return PageFile(
         filename=filename,
         url=url,
@@ -97,7 +98,8 @@ def _file(filename: str, url: str, entry: Mapping[str, Any]) -> PageFile:
         upload_time=links.upload_time(entry.get("upload-time")),
         requires_python=_text(entry.get("requires-python")).strip(),
         yanked=_yanked(filename, entry.get("yanked")),
-        core_metadata=links.strongest(links.digests(metadata.items())) if isinstance(metadata, dict) else None,
+        core_metadata=digest,
+        bare_metadata=digest is None and (metadata is True or isinstance(metadata, dict)),
     )
 
 

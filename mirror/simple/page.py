@@ -34,6 +34,13 @@ class PageFile:
     """None when not yanked; otherwise the reason, possibly empty (PEP 592)."""
     core_metadata: Digest | None = None
     """Digest of the `.metadata` sidecar, when one is advertised with a digest (PEP 714)."""
+    bare_metadata: bool = False
+    """Whether a sidecar is advertised without a digest that we can compute: `true`."""
+
+    @property
+    def offers_metadata(self) -> bool:
+        """Whether installers will ask for the sidecar."""
+        return self.core_metadata is not None or self.bare_metadata
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

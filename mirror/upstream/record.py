@@ -133,7 +133,11 @@ def _encode_file(file: PageFile) -> dict[str, Any]:
     facts = asdict(file)
     facts["digests"] = [str(digest) for digest in file.digests]
     facts["core_metadata"] = str(file.core_metadata) if file.core_metadata else None
-    return {key: value for key, value in facts.items() if value not in ("", None, []) or (key, value) == ("yanked", "")}
+    return {
+        key: value
+        for key, value in facts.items()
+        if (value not in ("", None, []) and value is not False) or (key, value) == ("yanked", "")
+    }
 
 
 def _decode(raw: Any) -> Record | None:
