@@ -170,7 +170,7 @@ class Console:
             transient=False,
         )
 
-    def plan(self, plan: Plan) -> None:
+    def plan(self, plan: Plan, policy: frozenset[Reason] = HOLES) -> None:
         """Show what would be fetched, per target: files, bytes, and the reasons why something is missing."""
         table = Table(title=None, header_style="bold", box=None, pad_edge=False)
         for heading in ("target", "files", "size", "cells", "covered", "excluded", "sdist only", "holes"):
@@ -187,10 +187,10 @@ class Console:
         unknown = sum(file.size is None for file in plan.files)
         if unknown:
             _print(self._out, f"The index does not tell the size of {unknown:,} file{'s' * (unknown != 1)}.")
-        self._holes([cell for cell in plan.cells if cell.reason in HOLES])
+        self._holes([cell for cell in plan.cells if cell.reason in HOLES | policy])
 
-    def changes(self, changes: Changes) -> None:
-        """Show what a plan changes: packages, files and bytes per target, and what is no longer as good as it was."""
+    def changes(self, changes: Changes, failures: Sequence[Cell]) -> None:
+        """Show what a plan changes: packages, files and bytes per target, what is no longer as good, what fails."""
         if changes.packages:
             rows = [
                 (change.package, ", ".join(change.before) or "-", ", ".join(change.after) or "-")
@@ -214,6 +214,9 @@ class Console:
                 why = f" ({problem.detail})" if problem.detail else ""
                 said = f"{problem.package} {problem.version} on {problem.places}: {problem.reason}{why}"
                 _print(self._out, _line(said), f"{what}:", "red")
+        news = {*changes.uncovered, *changes.yanked}
+        self._name([cell for cell in failures if cell not in news])
+        self._advise(failures)
         _print(self._out, _line(changes.summary))
 
     def coverage(self, coverage: Coverage, policy: frozenset[Reason]) -> None:
@@ -256,13 +259,16 @@ class Console:
 
     def _holes(self, cells: Sequence[Cell]) -> None:
         """Name every package that lacks something, where it does, and at the end what to do about it."""
+        self._name(cells)
+        self._advise(cells)
+
+    def _name(self, cells: Sequence[Cell]) -> None:
         several = len({cell.lock for cell in cells}) > 1
         for problem in problems(cells):
             of = f" of {problem.lock}" if several else ""
             why = f" ({problem.detail})" if problem.detail else ""
             text = f"{problem.package} {problem.version}{of} on {problem.places}{why}"
             _print(self._out, _line(text), problem.reason, "red")
-        self._advise(cells)
 
     def _advise(self, cells: Sequence[Cell]) -> None:
         for reason in dict.fromkeys(cell.reason for cell in cells):

@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from packaging.utils import canonicalize_name
 
-from mirror.changes import ELSEWHERE, Amount, Changes, Former, compare, of_release
+from mirror.changes import ELSEWHERE, Amount, Former, compare, of_release
+from mirror.coverage import Coverage
 from mirror.errors import MirrorError
 from mirror.git import Revision
 from mirror.model import Cell, Digest, Plan, PlannedFile, Reason, Scope
 from mirror.phases.against import names_release
-from mirror.reports.changes import render
+from mirror.reports.plan import render
+from mirror.reports.report import Report
 from mirror.selection import environments, select
 from mirror.targets import TARGETS, Baseline
 from tests import project as projects
 from tests.faulty_index import FaultyIndex
 from tests.locked import ListedLock, package
+from tests.test_reports import read_command
 from tests.wheels import make_wheel
 
 if TYPE_CHECKING:
@@ -229,6 +232,51 @@ def test_reports_and_the_summary_of_a_job(project: Project, tmp_path: Path) -> N
     assert json.loads(files[1].read_text())["against"] == "old"
 
 
+@pytest.mark.parametrize("flags", [["--against", "HEAD"], []], ids=["against", "alone"])
+def test_a_job_is_told_what_is_missing_also_where_it_was_missing_before(
+    project: Project, tmp_path: Path, flags: list[str]
+) -> None:
+    project.index.unlisted.add("gone-1.0-py3-none-any.whl")
+    job = {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary"), "GITHUB_OUTPUT": str(tmp_path / "output")}
+    done = project.mirror("plan", *flags, GITHUB_ACTIONS="true", GITHUB_WORKSPACE=str(tmp_path), **job)
+    assert done.returncode == 1, done.stderr
+    summary = (tmp_path / "summary").read_text()
+    assert summary.startswith("### &#10060; Mirror: 1 package lacks something")
+    assert "&#9989;" not in summary
+    assert "<code>gone 1.0</code>" in summary
+    assert ("(0 of them new)" in summary) is bool(flags)
+    (command,) = (text for text in done.stderr.splitlines() if text.startswith("::"))
+    level, facts, _ = read_command(command)
+    lock_lines = (project.folder / "poetry.lock").read_text().splitlines()
+    assert (level, facts["file"]) == ("error", "project/poetry.lock")
+    assert lock_lines[int(facts["line"])] == 'name = "gone"'
+    assert "verified=false\n" in (tmp_path / "output").read_text()
+    assert "not-offered" in done.stdout
+    assert "gone 1.0" in done.stdout
+
+
+def test_of_what_is_missing_the_new_stands_first(project: Project, tmp_path: Path) -> None:
+    project.index.unlisted.add("alpha-1.0-py3-none-any.whl")
+    dist = tmp_path / "dist"
+    native = [make_wheel(dist, "native", "2.1", tag) for tag in projects.PLATFORM_TAGS if tag != MACOS]
+    lock(project, [[dist / "alpha-1.0-py3-none-any.whl"], native])
+    summary = tmp_path / "summary"
+    assert project.mirror("plan", "--against", "old", GITHUB_STEP_SUMMARY=str(summary)).returncode == 1
+    text = summary.read_text()
+    assert "<b>2 packages lack something</b> (1 of them new)" in text
+    assert text.index("native 2.1") < text.index("alpha 1.0")
+
+
+def test_what_the_policy_lets_pass_is_no_failure(project: Project, tmp_path: Path) -> None:
+    change(project)
+    summary = tmp_path / "summary"
+    done = project.mirror("plan", "--against", "old", GITHUB_STEP_SUMMARY=str(summary), FAIL_ON="digest-mismatch")
+    assert done.returncode == 0
+    assert summary.read_text().startswith("### &#9888; ")
+    assert "1 cell newly uncovered</b>, which the policy lets pass" in summary.read_text()
+    assert "::error" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -315,6 +363,10 @@ def planned(filename: str, size: int | None = 1, home: str = "noarch", yanked: s
     )  # fmt: skip
 
 
+def report_of(plan: Plan) -> Report:
+    return Report(coverages=(Coverage(destination="plan", release="", cells=plan.cells, findings=(), sizes={}),))
+
+
 ALPHA = f"alpha-1.0-{WHEEL}.whl"
 
 
@@ -332,7 +384,7 @@ def test_a_size_that_nobody_knows_is_said() -> None:
     assert changes.total.added == Amount(files=2, size=5, unsized=1)
     assert changes.total.added.weight == "5 B +"
     assert Amount(files=1, unsized=1).weight == "?"
-    assert "does not tell the size of 1 file." in render(changes).decode()
+    assert "does not tell the size of 1 file." in render(report_of(after), changes).decode()
 
 
 def test_a_release_is_judged_for_the_environments_of_today() -> None:
@@ -358,13 +410,13 @@ def test_markdown_shows_hostile_names_as_they_are_and_stays_below_its_limit() ->
     cells = tuple(
         replace(cell(f"p{number}", Reason.NO_WHEEL), detail=hostile * 3, lock=hostile) for number in range(3000)
     )
-    changes: Changes = compare(Former.of_plan(hostile, Plan()), Plan(cells=cells))
-    document = render(changes)
+    report, changes = report_of(Plan(cells=cells)), compare(Former.of_plan(hostile, Plan()), Plan(cells=cells))
+    document = render(report, changes)
     assert len(document) < 1 << 20
     assert b"more left out" in document
     for active in (b"<img", b"@user", b"`", b"\n## "):
         assert active not in document
-    assert render(changes, 100) == b""
+    assert render(report, changes, 100) == b""
 
 
 def test_versions_are_ordered_as_versions() -> None:

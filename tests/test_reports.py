@@ -29,6 +29,7 @@ from mirror.reports import html as page
 from mirror.reports import json as document
 from mirror.reports.forms import FORMS, form_of
 from mirror.reports.report import LockedLines, Report
+from mirror.reports.summary import LIMIT
 
 TARGETS = ("linux-x86_64", "macos-arm64")
 PYTHONS = ("3.9", "3.10")
@@ -306,9 +307,9 @@ def read_strictly(data: bytes) -> ET.Element:
             "skipped": len(suite.findall("testcase/skipped")),
         }
         assert {name: int(suite.attrib[name]) for name in counted} == counted
-        names = [(case.attrib["classname"], case.attrib["name"]) for case in suite]
-        assert len(names) == len(set(names)), "a case hides another"
         total.update({name: count for name, count in counted.items() if name != "skipped"})
+    names = [(case.attrib["classname"], case.attrib["name"]) for case in root.iter("testcase")]
+    assert len(names) == len(set(names)), "a case hides another"
     assert {name: int(root.attrib[name]) for name in ("tests", "failures", "errors")} == {
         name: total[name] for name in ("tests", "failures", "errors")
     }
@@ -347,8 +348,27 @@ def test_a_junit_failure_says_why_what_to_do_and_where() -> None:
     assert failure.attrib["type"] == "not-offered"
     assert failure.text is not None
     assert failure.text.splitlines() == [
-        "the index has other files", ADVICE[Reason.NOT_OFFERED], f"app/poetry.lock:{10 * (len(Reason) + 2)}"
+        "not-offered: locked, and the index no longer lists it", "the index has other files",
+        ADVICE[Reason.NOT_OFFERED], f"app/poetry.lock:{10 * (len(Reason) + 2)}"
     ]  # fmt: skip
+
+
+def test_a_junit_case_names_its_environment_for_readers_who_show_no_suite() -> None:
+    """GitLab shows the class, the name, and the text of a failure."""
+    root = read_strictly(junit.render(of_every_kind()))
+    names = {case.attrib["name"] for case in root.iter("testcase") if case.attrib["classname"] == "beta"}
+    assert names == {"beta 1.0 on linux-x86_64, Python 3.10", "beta 1.0 on macos-arm64, Python 3.10"}
+    assert all((failure.text or "").startswith(failure.attrib["type"]) for failure in root.iter("failure"))
+
+
+def test_junit_tells_destinations_patch_releases_and_findings_of_one_place_apart() -> None:
+    one = of_every_kind().coverages[0]
+    more = (replace(INSTALLS[0], version="3.10.9"), replace(INSTALLS[0], lock="tools/poetry.lock"))
+    one = replace(one, findings=(FINDING, replace(FINDING, message="and more")), installs=(*INSTALLS, *more))
+    root = read_strictly(junit.render(Report(coverages=(one, replace(one, destination="s3://mirror")))))
+    texts = [failure.text or "" for failure in root.iter("failure") if failure.attrib["type"] == FINDING.code]
+    assert len(texts) == 2
+    assert all(FINDING.message in text and "and more" in text for text in texts)
 
 
 def test_junit_counts_a_dry_run_that_failed_once() -> None:
@@ -438,7 +458,7 @@ def many(count: int, detail: str) -> Report:
 
 def test_markdown_is_cut_below_the_limit_and_says_by_how_much() -> None:
     data = markdown.render(many(3000, "x" * 300))
-    assert markdown.LIMIT - (8 << 10) < len(data) < markdown.LIMIT
+    assert LIMIT - (8 << 10) < len(data) < LIMIT
     text = data.decode()
     left = [int(number.replace(",", "")) for number in re.findall(r"^([\d,]+) more left out", text, re.MULTILINE)]
     shown = Counter(row[0].split("-")[0] for row in rows(text) if re.search(r"-\d{5}|^missing", row[0]))
@@ -484,6 +504,30 @@ def test_a_problem_keeps_its_fingerprint_when_it_moves_in_the_lock() -> None:
         for report in (of_every_kind(), moved)
     )
     assert before == after
+
+
+def test_a_problem_keeps_its_fingerprint_at_another_address() -> None:
+    """A merge request is verified at the address of the mirror, its branch in the bucket: nothing of it is new."""
+    one = of_every_kind().coverages[0]
+    reports = [Report(coverages=(replace(one, destination=name),)) for name in ("s3://bucket", "https://m.example/")]
+    (first, second) = ([issue["fingerprint"] for issue in json.loads(codequality.render(it))] for it in reports)
+    assert first == second
+
+
+def test_what_is_wrong_at_two_destinations_is_one_issue_that_names_both() -> None:
+    one = of_every_kind().coverages[0]
+    report = of_every_kind(coverages=(one, replace(one, destination="s3://mirror")))
+    issues = json.loads(codequality.render(report))
+    assert len({issue["fingerprint"] for issue in issues}) == len(issues)
+    assert len(issues) == len(json.loads(codequality.render(of_every_kind())))
+    assert all("./site" in issue["description"] and "s3://mirror" in issue["description"] for issue in issues)
+
+
+def test_findings_of_one_place_are_one_issue() -> None:
+    findings = (FINDING, replace(FINDING, message="something else"))
+    (issue,) = json.loads(codequality.render(Report(coverages=(covering(findings=findings),))))
+    assert FINDING.message in issue["description"]
+    assert "something else" in issue["description"]
 
 
 def test_code_quality_of_a_good_report_is_an_empty_list() -> None:

@@ -15,7 +15,7 @@ from mirror.console import Console
 from mirror.errors import MirrorError
 from mirror.model import Level, Notice
 from mirror.reports import json as document
-from mirror.reports.markdown import LIMIT
+from mirror.reports.summary import LIMIT
 from tests import project as projects
 from tests.faulty_index import FaultyIndex
 from tests.test_reports import HOSTILE, closed, read_command, read_strictly, rows, spoken

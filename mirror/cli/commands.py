@@ -41,7 +41,7 @@ from mirror.cli.options import (
     VISIT,
     WORK,
 )
-from mirror.cli.reports import hand_out, hand_out_changes
+from mirror.cli.reports import hand_out, hand_out_plan
 from mirror.cli.session import Session
 from mirror.console import Console
 from mirror.credentials import strip
@@ -185,7 +185,7 @@ def plan(session: Session) -> int:
         if not against:
             return _show_plan(session, planned)
         changes = session.pipeline.changes(planned, against, session.former_lock)
-    return _show_changes(session, planned, changes)
+    return _show_plan(session, planned, changes)
 
 
 @command(UPSTREAM, FETCH, WORK, DRY_RUN)
@@ -389,24 +389,19 @@ def serve(directory: Path | None, host: str, port: int, config: Path | None) -> 
         run(directory, host=host, port=port, ready=ready)
 
 
-def _show_plan(session: Session, planned: Plan) -> int:
+def _show_plan(session: Session, planned: Plan, changes: Changes | None = None) -> int:
+    policy = session.settings.policy
+    failures = [cell for cell in planned.cells if cell.reason in policy]
     if session.flags["as_json"]:
-        session.console.data(json.dumps(encode(planned), indent=1, sort_keys=True))
-    else:
-        session.console.plan(planned)
+        whole = encode(planned) if changes is None else changes.to_json()
+        session.console.data(json.dumps(whole, indent=1, sort_keys=changes is None))
+    elif changes is None:
+        session.console.plan(planned, policy)
         session.pipeline.download(planned, dry_run=True)
-    policy = session.settings.policy
-    return _worst(cell.reason for cell in planned.cells if cell.reason in policy)
-
-
-def _show_changes(session: Session, planned: Plan, changes: Changes) -> int:
-    hand_out_changes(session, changes)
-    if session.flags["as_json"]:
-        session.console.data(json.dumps(changes.to_json(), indent=1))
     else:
-        session.console.changes(changes)
-    policy = session.settings.policy
-    return _worst(cell.reason for cell in planned.cells if cell.reason in policy)
+        session.console.changes(changes, failures)
+    hand_out_plan(session, planned, changes)
+    return _worst(cell.reason for cell in failures)
 
 
 def _judge(session: Session, coverages: Sequence[Coverage]) -> int:

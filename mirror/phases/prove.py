@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mirror.coverage import Finding, Install
+from mirror.coverage import INSTALL_FAILED, Finding, Install
 from mirror.errors import MirrorError
 from mirror.installers.base import Trial
 from mirror.locks.base import Requirement
@@ -158,5 +158,5 @@ def _attempt(trial: Trial, installer: Installer, index: str, scratch: Path) -> I
 
 
 def _finding(install: Install) -> Finding:
-    where = f"{install.target} {install.python}"
-    return Finding("install-failed", where, f"{install.installer}, {install.lock}: {install.complaint}")
+    where = f"{install.target} {install.version}, {install.installer}, {install.lock}"
+    return Finding(INSTALL_FAILED, where, install.complaint)

@@ -7,6 +7,8 @@ site, and one what installers said, if they were asked. There is no time and no 
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -24,13 +26,14 @@ if TYPE_CHECKING:
 
 
 def render(report: Report) -> bytes:
-    """The document as UTF-8."""
+    """The document as UTF-8. No two of its cases have the same class and name: readers show one of them."""
     root = ET.Element("testsuites", name="mirror")
     for coverage in report.coverages:
-        root.extend(_targets(report, coverage))
-        root.append(_site(report, coverage))
+        at = f" at {coverage.destination}" if len(report.coverages) > 1 else ""
+        root.extend(_targets(report, coverage, at))
+        root.append(_site(report, coverage, at))
         if coverage.installs:
-            root.append(_installs(coverage))
+            root.append(_installs(coverage, at))
     for name in ("tests", "failures", "errors"):
         root.set(name, str(sum(int(suite.get(name, "0")) for suite in root)))
     ET.indent(root, " ")
@@ -38,26 +41,25 @@ def render(report: Report) -> bytes:
     return written + b"\n"
 
 
-def _targets(report: Report, coverage: Coverage) -> Iterable[ET.Element]:
+def _targets(report: Report, coverage: Coverage, at: str) -> Iterable[ET.Element]:
     several = len({cell.lock for cell in coverage.cells}) > 1
     for target in dict.fromkeys(cell.target for cell in coverage.cells):
         cells = [cell for cell in coverage.cells if cell.target == target]
-        cases = [_case(report, cell, several=several) for cell in cells]
+        cases = [_case(report, cell, f" of {cell.lock}" if several else "", at) for cell in cells]
         yield _suite(f"{coverage.destination} {target}", cases)
 
 
-def _case(report: Report, cell: Cell, *, several: bool) -> ET.Element:
-    of = f" of {cell.lock}" if several else ""
-    case = _named(f"{cell.package} {cell.version}{of} on Python {cell.python}", cell.package)
+def _case(report: Report, cell: Cell, of: str, at: str) -> ET.Element:
+    case = _named(f"{cell.package} {cell.version}{of} on {cell.target}, Python {cell.python}{at}", cell.package)
+    said = f"{cell.reason}: {MEANING[cell.reason]}"
     if cell.reason in report.policy:
-        message = f"{cell.reason}: {MEANING[cell.reason]}"
-        texts = (cell.detail, ADVICE[cell.reason], report.where(_alone(cell)))
-        _add(case, "failure", *texts, type=cell.reason, message=message)
+        texts = (said, cell.detail, ADVICE[cell.reason], report.where(_alone(cell)))
+        _add(case, "failure", *texts, type=cell.reason, message=said)
     elif cell.reason is Reason.YANKED:
         _add(case, "system-out", f"{MEANING[cell.reason]}: {cell.detail}")
     elif not cell.reason.covered:
         detail = f" ({cell.detail})" if cell.detail else ""
-        _add(case, "skipped", message=f"{cell.reason}: {MEANING[cell.reason]}{detail}")
+        _add(case, "skipped", message=f"{said}{detail}")
     return case
 
 
@@ -65,25 +67,28 @@ def _alone(cell: Cell) -> Problem:
     return problems((cell,))[0]
 
 
-def _site(report: Report, coverage: Coverage) -> ET.Element:
+def _site(report: Report, coverage: Coverage, at: str) -> ET.Element:
     cases = []
-    for finding in report.findings(coverage):
-        if finding.code == INSTALL_FAILED:
+    for (code, key), group in groupby(report.findings(coverage), attrgetter("code", "key")):
+        if code == INSTALL_FAILED:
             continue  # has a case of its own, among the installers
-        case = _named(f"{finding.code} {finding.key}".strip(), "site")
-        _add(case, "failure", finding.message, finding.advice, type=finding.code, message=str(finding))
+        found = tuple(group)
+        case = _named(f"{code} {key}".strip() + at, "site")
+        texts = (*map(str, found), found[0].advice)
+        _add(case, "failure", *texts, type=code, message="; ".join(finding.message for finding in found))
         cases.append(case)
     # A suite without any case would read as if nobody had looked.
-    return _suite(f"{coverage.destination} site", cases or [_named("pages and files agree", "site")])
+    return _suite(f"{coverage.destination} site", cases or [_named(f"pages and files agree{at}", "site")])
 
 
-def _installs(coverage: Coverage) -> ET.Element:
+def _installs(coverage: Coverage, at: str) -> ET.Element:
     cases = []
     for install in coverage.installs:
-        place = f"{install.lock} on {install.target}, Python {install.python}"
-        case = _named(f"{install.installer} installs {place}", "installers")
+        place = f"{install.lock} on {install.target}, Python {install.version}"
+        case = _named(f"{install.installer} installs {place}{at}", "installers")
         if install.complaint:
-            _add(case, "failure", install.complaint, type="install-failed", message=f"not for {place}")
+            texts = (f"{INSTALL_FAILED}: {install.complaint}",)
+            _add(case, "failure", *texts, type=INSTALL_FAILED, message=f"not for {place}")
         cases.append(case)
     return _suite(f"{coverage.destination} installers", cases)
 
