@@ -15,10 +15,10 @@ import base64
 import binascii
 import contextlib
 import hashlib
+import re
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 from itertools import islice
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,7 +29,7 @@ from mirror.credentials import redact
 from mirror.errors import ConflictError, IntegrityError, MirrorError, RemoteError
 from mirror.stores import s3_xml
 from mirror.stores.base import ABSENT, StoredObject
-from mirror.stores.s3_client import Refusal, Reply, Request, connect
+from mirror.stores.s3_client import TIMEOUT, Refusal, Reply, Request, connect, moment
 from mirror.stores.s3_requests import Requests
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ _COLLISIONS = 3
 _METADATA = "x-amz-meta-"
 _DIGEST = "sha256"
 """The name of our digest in the metadata of an object."""
+_HEX = re.compile(r"[0-9a-f]{64}")
+"""What we note there; others note other things under that name."""
 _MARK = "mirror-write"
 """A random mark in the metadata, by which a conditional write knows its own work again."""
 _CACHE_TAG = "cache-tag"
@@ -81,6 +83,8 @@ class S3Options:
     """Requests at once."""
     attempts: int = 10
     """How often a request is sent at most, with growing pauses."""
+    timeout: float = TIMEOUT
+    """Seconds for which the store may keep silent."""
     multipart_threshold: int = 64 << 20
     """Bytes above which an object is sent in parts; at most 5 GB."""
     part_size: int = 16 << 20
@@ -170,6 +174,7 @@ class S3Store:
             endpoint_url=chosen.endpoint_url,
             # The jobs, the parts that some of them send, and the heartbeat of the lease.
             connections=2 * chosen.jobs + 1,
+            timeout=chosen.timeout,
         )
         return cls(client, location, digests)
 
@@ -216,13 +221,9 @@ class S3Store:
         if found is None:
             return None
         told = found.headers
-        return StoredObject(
-            key,
-            int(told.get("content-length", "0")),
-            _etag(found),
-            modified=_moment(told.get("last-modified")),
-            told=_moment(told.get("date")),
-        )
+        size = self._understood(found, lambda: int(told["content-length"]))
+        modified, now = moment(told.get("last-modified")), moment(told.get("date"))
+        return StoredObject(key, size, _etag(found), modified=modified, told=now)
 
     def read(self, key: str) -> tuple[bytes, str] | None:
         """An object's bytes and etag; None when there is none."""
@@ -257,9 +258,9 @@ class S3Store:
     def _head(self, key: str) -> Reply | None:
         request = self._object("HEAD", key, headers={"x-amz-checksum-mode": "ENABLED"})
         found = self._ask("read", key, request, absent=True)
-        if found is None and not self._requests.answered:
-            # A HEAD cannot tell a missing object from a missing bucket; a GET can.
-            self.read(key)
+        if found is None:
+            # A HEAD cannot tell what is missing, the object, the bucket or the whole store; a GET can.
+            found = self._ask("read", key, replace(request, method="GET"), absent=True)
         return found
 
     def _require(self, key: str, expect: str | None) -> None:
@@ -302,7 +303,12 @@ class S3Store:
         except OSError as error:
             raise self._unreadable(key, error) from error
         # RGW tells no etag of what came in parts.
-        return Sent(_etag(reply) or self._etag(key), reply.headers.get("x-amz-version-id", ""))
+        etag = _etag(reply) or self._etag(key)
+        if not etag:
+            raise RemoteError(
+                f"{self.name}: the store took {key} and does not have it", hint="what is stored is whole: run again"
+            )
+        return Sent(etag, reply.headers.get("x-amz-version-id", ""))
 
     def _send_whole(self, key: str, body: Body, about: Mapping[str, str], expect: str | None) -> Reply:
         checksum = base64.b64encode(bytes.fromhex(body.sha256)).decode("ascii")
@@ -310,7 +316,8 @@ class S3Store:
         def act(client: Client, condition: Mapping[str, str]) -> Reply:
             headers = {**about, **condition, "x-amz-checksum-sha256": checksum}
             with _opened(body) as stream:
-                return client.ask(self._object("PUT", key, headers=headers, body=stream, sha256=body.sha256))
+                request = self._object("PUT", key, headers=headers, body=stream, size=body.size, sha256=body.sha256)
+                return client.ask(request)
 
         return self._conditional(key, expect, act)
 
@@ -326,7 +333,7 @@ class S3Store:
         self._require(key, expect)
         begin = self._object("POST", key, query={"uploads": ""}, headers=about)
         created = self._requests.send(lambda client: client.ask(begin))
-        upload = {"uploadId": self._understood(created, lambda: s3_xml.field(created.body, "UploadId"))}
+        upload = {"uploadId": self._understood(created, lambda: s3_xml.upload(created.body))}
         try:
             parts = s3_xml.completion(self._upload_parts(key, body, upload))
             # A file that changed while its parts were read shows another inode, size or time, and is hashed again.
@@ -361,7 +368,8 @@ class S3Store:
                     headers={"Content-MD5": _md5(data)},
                     body=data,
                 )
-                return self._requests.send(lambda client: client.ask(request)).headers["etag"]
+                reply = self._requests.send(lambda client: client.ask(request))
+                return self._understood(reply, lambda: reply.headers["etag"])
 
         with ThreadPoolExecutor(_PARTS_AT_ONCE, thread_name_prefix="parts") as threads:
             return tuple(threads.map(send, range(0, body.size, size)))
@@ -404,7 +412,7 @@ class S3Store:
         try:
             self._conditional(key, expect, act)
         except Refusal as refusal:
-            if refusal.absent and refusal.uncertain:
+            if refusal.uncertain and (refusal.absent or self._head(key) is None):
                 # Gone after an attempt without an answer: that attempt removed it.
                 return
             if refusal.status == 412 or refusal.absent:
@@ -471,7 +479,6 @@ class S3Store:
             return self._requests.send(act)
         except Refusal as refusal:
             if absent and refusal.absent:
-                self._requests.answered |= refusal.code == "NoSuchKey"
                 return None
             raise self._requests.error(refusal, verb, self._location.prefix + key) from refusal
 
@@ -531,12 +538,16 @@ class _CollisionError(Exception):
 
 def _completed(client: Client, request: Request) -> Reply:
     try:
-        return client.ask(request)
+        reply = client.ask(request)
     except Refusal as refusal:
         # "On a 409 failure you should re-initiate the multipart upload" (S3, CompleteMultipartUpload; cloud 2.1).
         if refusal.status == 409:
             raise _CollisionError from refusal
         raise
+    if not s3_xml.completed(reply.body):
+        # Cut off, or that of a proxy which gave up: whether there is an object now, the next attempt finds out.
+        raise Refusal(status=500, code="NoResult", message="the answer ends before it says that the parts are one")
+    return reply
 
 
 def _opened(body: Body) -> contextlib.AbstractContextManager[Any]:
@@ -560,18 +571,14 @@ def _md5(data: bytes) -> str:
     return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode("ascii")
 
 
-def _moment(text: str | None) -> float | None:
-    """Seconds since the epoch of a date as HTTP writes it; None without one."""
-    return parsedate_to_datetime(text).timestamp() if text else None
-
-
 def _etag(reply: Reply) -> str:
     return reply.headers.get("etag", "").strip('"')
 
 
 def _known_digest(head: Reply) -> str | None:
     """sha256 (hex) of a whole object, as far as a HEAD tells it and does not contradict itself."""
-    known = {head.headers.get(f"{_METADATA}{_DIGEST}"), _checksum(head)} - {None}
+    noted = head.headers.get(f"{_METADATA}{_DIGEST}", "")
+    known = {noted if _HEX.fullmatch(noted) else None, _checksum(head)} - {None}
     return known.pop() if len(known) == 1 else None
 
 

@@ -11,20 +11,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from botocore.exceptions import (
-    BotoCoreError,
-    CredentialRetrievalError,
-    EndpointConnectionError,
-    HTTPClientError,
-    IncompleteReadError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    SSLError,
-)
-from botocore.exceptions import ConnectionError as BotoConnectionError
+from botocore.exceptions import BotoCoreError
 
 from mirror.errors import RemoteError
 from mirror.stores.s3_client import Refusal
+from mirror.stores.s3_transport import NoAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,8 +58,6 @@ class Requests:
     bucket: str
     attempts: int
     """How often a request is sent at most."""
-    answered: bool = False
-    """Whether the bucket is known to be there."""
 
     def send(self, act: Callable[[Client], _Answer]) -> _Answer:
         """Let `act` ask the client, again and again while that may help, with pauses that grow and are drawn by lot.
@@ -84,17 +73,15 @@ class Requests:
                 if not refusal.passing or delay is None:
                     raise
                 uncertain = uncertain or refusal.status >= 500
-            except SSLError as error:
-                raise self._unreachable(error) from error
-            except (HTTPClientError, BotoConnectionError, IncompleteReadError) as error:
-                if delay is None:
+            except NoAnswer as error:
+                if error.untrusted or delay is None:
                     raise self._unreachable(error) from error
-                # A connection that was never made has carried nothing.
-                uncertain = uncertain or not isinstance(error, EndpointConnectionError)
+                uncertain = uncertain or error.carried
             except BotoCoreError as error:
-                raise self._unreachable(error) from error
+                # It has not found out who we are.
+                hint = "set AWS_PROFILE, or the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                raise RemoteError(f"{self.name}: {error}", hint=hint) from error
             else:
-                self.answered = True
                 return answer
             if delay:
                 time.sleep(delay)
@@ -120,10 +107,8 @@ class Requests:
         # Without it S3 answers 403 for what is not there (cloud 2.1).
         return f"{needed} and s3:ListBucket on {arn}" if verb == "read" else needed
 
-    def _unreachable(self, error: BotoCoreError) -> RemoteError:
-        if isinstance(error, (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)):
-            hint = "set AWS_PROFILE, or the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        elif isinstance(error, SSLError):
+    def _unreachable(self, error: NoAnswer) -> RemoteError:
+        if error.untrusted:
             hint = "if the store has a certificate of your own authority, name that in AWS_CA_BUNDLE"
         else:
             hint = "check the network, ENDPOINT_URL and AWS_REGION; what is stored is whole: run again to go on"

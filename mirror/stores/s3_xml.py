@@ -31,9 +31,19 @@ class Listing:
     """Asks for the next page; empty after the last one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An error as a store tells it."""
+
+    code: str
+    message: str
+    region: str
+    """Where the bucket lies, for who asked in another region; otherwise empty."""
+
+
 def listing(data: bytes) -> Listing:
     """Read a page of a listing. Raise `ValueError` or `KeyError` for anything else."""
-    root = _root(data)
+    root = _root(data, "ListBucketResult")
     fields = _texts(root)
     decode = unquote_plus if fields.get("EncodingType") == "url" else str
     objects = tuple(_stored(_texts(child), decode) for child in root if _name(child) == "Contents")
@@ -47,28 +57,35 @@ def _stored(fields: Mapping[str, str], decode: type[str] | object) -> StoredObje
     return StoredObject(key, int(fields["Size"]), fields["ETag"].strip('"'), modified=moment.timestamp())
 
 
-def error(data: bytes) -> tuple[str, str] | None:
-    """Code and message of an error; None for anything else, also for what is no XML."""
+def error(data: bytes) -> Fault | None:
+    """Read an error; None for anything else, also for what is no XML."""
     if b"<Error" not in data:
         return None
     try:
-        root = _root(data)
+        fields = _texts(_root(data, "Error"))
     except ValueError:
         return None
-    fields = _texts(root)
-    if _name(root) != "Error" or not fields.get("Code"):
-        return None
-    return fields["Code"], fields.get("Message", "")
+    code = fields.get("Code")
+    return Fault(code, fields.get("Message", ""), fields.get("Region", "")) if code else None
 
 
-def field(data: bytes, name: str) -> str:
-    """A field of an answer that has no parts. Raise `KeyError` when it is not there, `ValueError` for no XML."""
-    return _texts(_root(data))[name]
+def upload(data: bytes) -> str:
+    """The id of an upload in parts that was begun. Raise `ValueError` or `KeyError` for anything else."""
+    return _texts(_root(data, "InitiateMultipartUploadResult"))["UploadId"]
+
+
+def completed(data: bytes) -> bool:
+    """Whether this says that parts became one object."""
+    try:
+        _root(data, "CompleteMultipartUploadResult")
+    except ValueError:
+        return False
+    return True
 
 
 def not_removed(data: bytes) -> tuple[str, ...]:
     """The keys that a removal in a batch left. Raise `ValueError` or `KeyError` for anything else."""
-    return tuple(_texts(child)["Key"] for child in _root(data) if _name(child) == "Error")
+    return tuple(_texts(child)["Key"] for child in _root(data, "DeleteResult") if _name(child) == "Error")
 
 
 def removal(keys: Iterable[str]) -> bytes:
@@ -86,11 +103,16 @@ def completion(etags: Sequence[str]) -> bytes:
     return f'<CompleteMultipartUpload xmlns="{_NAMESPACE}">{parts}</CompleteMultipartUpload>'.encode()
 
 
-def _root(data: bytes) -> ElementTree.Element:
+def _root(data: bytes, name: str) -> ElementTree.Element:
+    """The one element with that name. Raise `ValueError` for anything else."""
     try:
-        return ElementTree.fromstring(data)  # noqa: S314 - of the store that we publish to; expat bounds expansion
+        # A store that keeps a connection alive with blanks sends them before the declaration, too.
+        root = ElementTree.fromstring(data.strip())  # noqa: S314 - of the store that we publish to; expat bounds it
     except ElementTree.ParseError as error:
         raise ValueError(f"this is no XML: {error}") from error
+    if _name(root) != name:
+        raise ValueError(f"this is {_name(root)}, and not {name}")
+    return root
 
 
 def _name(element: ElementTree.Element) -> str:
