@@ -20,7 +20,7 @@ SPELLINGS = {
         project_page_keys("foo-bar"),
         ("/simple/foo-bar/", "/simple/foo-bar/index.html", "/simple/foo-bar/index.v1_json"),
     ),
-    "about-page": ((project_html_key("foo-bar"),), ("/projects/foo-bar.html",)),
+    "about-page": ((project_html_key("foo-bar"), project_html_key("foo")), ("/projects/*",)),
     "json-only": (("simple/foo/index.v1_json",), ("/simple/foo/", "/simple/foo/index.v1_json")),
     "key-with-a-slash": (("simple/foo/", "simple/"), ("/simple/", "/simple/foo/")),
     "local-version": (("packages/a-1.0+cu121.tar.gz",), ("/packages/a-1.0%2Bcu121.tar.gz",)),
@@ -88,8 +88,8 @@ def project_paths(count: int, base: str = "") -> tuple[str, ...]:
 
 @pytest.mark.parametrize("base", ["", "/pypi"])
 def test_some_hundred_projects_are_named_one_by_one_and_more_at_once(base: str) -> None:
-    assert not paths.crowded(project_paths(225, base), base)
-    crowd = (*project_paths(226, base), f"{base}/packages/a.whl", f"{base}/")
+    assert not paths.crowded(project_paths(300, base), base)
+    crowd = (*project_paths(301, base), f"{base}/packages/a.whl", f"{base}/")
     assert paths.crowded(crowd, base)
     assert paths.collapsed(crowd, base) == (
         f"{base}/", f"{base}/index.html", f"{base}/packages/a.whl", f"{base}/projects/*", f"{base}/simple/*"
@@ -99,7 +99,7 @@ def test_some_hundred_projects_are_named_one_by_one_and_more_at_once(base: str) 
 def test_a_tag_takes_the_place_of_the_wildcard() -> None:
     assert paths.whole() == ("/", "/index.html", "/projects/*", "/simple/*")
     assert paths.whole(tag="mirror-page") == ("#mirror-page", "/", "/index.html")
-    assert paths.collapsed(project_paths(226), tag="t") == ("#t", "/", "/index.html")
+    assert paths.collapsed(project_paths(301), tag="t") == ("#t", "/", "/index.html")
 
 
 def test_artifacts_are_no_crowd_of_pages() -> None:

@@ -4,6 +4,9 @@ A page is cached under every spelling that reached the cache. An edge function t
 `/simple/foo/index.html` or `index.v1_json` before the cache is asked, a host without such a function has the first
 spelling only, and AWS asks for both where a function rewrites. `/simple/foo` is never cached: it is redirected, or not
 there.
+
+What installers read is named exactly. Pages for people are not: all of them together are one path, `/projects/*`, which
+is paid for as one, and to read a page once more from the store costs next to nothing.
 """
 
 from __future__ import annotations
@@ -19,9 +22,9 @@ from mirror.layout import FRONT_PAGE, HTML, JSON, PROJECTS, SIMPLE, STATE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-SPELLINGS = 4
-"""Paths of one project: the folder, the HTML page, the JSON page, the page for people."""
-CROWD = 225 * SPELLINGS
+SPELLINGS = 3
+"""Paths of one project: the folder, the HTML page, the JSON page."""
+CROWD = 300 * SPELLINGS
 """Paths of pages above which wildcards take their place: most of what is free in a month."""
 BATCH = 1000
 """Paths in one request. CloudFront takes up to 3,000 and bills by the path, so smaller ones cost nothing."""
@@ -38,6 +41,8 @@ PRICES_OF = "November 2026"
 def paths(keys: Iterable[str], base: str = "") -> tuple[str, ...]:
     """Spell keys as a CDN knows them; sorted, each once. `base` is the path under which it serves the store.
 
+    A page for people stands for all of them.
+
     Quoted exactly as the links on the pages are, so that `+` is `%2B`: a path in another spelling is another object to
     a cache. What is never served (`.mirror/`) has no path. Raise `MirrorError` for a path that no CDN would take.
     """
@@ -48,6 +53,8 @@ def paths(keys: Iterable[str], base: str = "") -> tuple[str, ...]:
 
 
 def _spellings(key: str) -> tuple[str, ...]:
+    if key.startswith(PROJECTS):
+        return (f"/{PROJECTS}*",)
     path = f"/{quote(key, safe='/')}"
     folder, _, name = path.rpartition("/")
     return (f"{folder}/", path) if name in (HTML, JSON) else (path,)
@@ -74,7 +81,7 @@ def _folders(base: str) -> tuple[str, ...]:
 
 def crowded(spelled: Sequence[str], base: str = "") -> bool:
     """Whether so many pages are named that it is better to name all of them at once."""
-    return sum(path.startswith(_folders(base)) for path in spelled) > CROWD
+    return sum(path.startswith(f"{base}/{SIMPLE}") for path in spelled) > CROWD
 
 
 def merged(spelled: Iterable[str]) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """What a month costs, side by side: S3 alone, CloudFront by use, a CloudFront flat plan, R2.
 
 Pure arithmetic on the manifest's sizes, the given use and a table of prices with its date (`prices.json`). Left out,
-because they stay below a cent at this size: old versions of pages, listings beyond one per run, Route 53's zone.
+because they stay below a cent at this size: old versions of pages, listings beyond the first thousand keys, Route 53's
+zone.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass
 from importlib import resources
+from itertools import chain
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from mirror.cdn.paths import collapsed, crowded, paths
 from mirror.errors import MirrorError
+from mirror.layout import FRONT_PAGE, HTML, project_html_key, project_list_keys, project_page_keys, slash_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +29,8 @@ Prices = dict[str, Any]
 
 _GB = 1e9
 _PAGE_FORMS = 2
-_STATE_WRITES = 4
-"""Lock, release manifest, pointer, lock removed."""
+_STATE_WRITES = 8
+"""Lease taken and noted, two listings, release manifest, pointer, ledger of the CDN before and after."""
 _REGIONS = 4
 """Edge locations that fetch a file anew each month: an estimate, it moves S3's requests by fractions of a cent."""
 
@@ -59,14 +63,26 @@ class Use:
 
     @property
     def writes(self) -> int:
-        """Requests that store or list: each new file with its metadata, its project's pages, the list, the state."""
-        pages = (self.changes + 1) * _PAGE_FORMS
-        return self.runs * (2 * self.changes + pages + _STATE_WRITES + 1)
+        """Requests that store or list: new files with their metadata, pages as they are and as they were, the state."""
+        if not self.changes:
+            return 0
+        twins = tuple(slash_key(key) for key in self.pages if key.endswith(f"/{HTML}"))
+        return self.runs * (2 * self.changes + 2 * len(self.pages) + len(twins) + _STATE_WRITES)
 
     @property
     def invalidations(self) -> int:
-        """Paths: both spellings and both forms of each changed page, and of the list."""
-        return self.runs * (self.changes + 1) * 3
+        """Paths that a CDN is told to forget."""
+        spelled = paths(self.pages)
+        return self.runs * len(collapsed(spelled) if crowded(spelled) else spelled)
+
+    @property
+    def pages(self) -> tuple[str, ...]:
+        """Keys of the pages that a run changes, without twins: each new file is of another project, and one is new."""
+        names = [f"p{number}" for number in range(min(self.changes, self.projects))]
+        if not names:
+            return ()
+        forms = chain.from_iterable(map(project_page_keys, names))
+        return (*forms, *map(project_html_key, names), *project_list_keys(), FRONT_PAGE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
