@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import pytest
 from filelock import FileLock
@@ -19,6 +20,7 @@ from tests import project as projects
 from tests.clients import make_environment
 from tests.faulty_index import FaultyIndex
 from tests.project import ROOT
+from tests.served import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -87,7 +89,8 @@ def test_a_pull_request_needs_no_secret_and_no_identity(linters: Path) -> None:
     assert check["permissions"] == {"contents": "read"}
     text = json.dumps(check)
     assert "id-token" not in text
-    assert "secrets." not in text
+    assert check["on"]["workflow_call"]["secrets"]["token"]["required"] is False
+    assert re.findall(r"secrets\.[^}]*", text) == ["secrets.token || github.token "]
     assert "environment" not in check["jobs"]["check"]
 
 
@@ -112,7 +115,18 @@ def test_an_address_with_a_password_goes_through_no_argument_and_no_variable(lin
     assert job["env"]["BASE_URL"] == "${{ secrets.BASE_URL || vars.BASE_URL }}"
     [verify] = [step for step in job["steps"] if step.get("with", {}).get("command") == "verify"]
     assert "env.BASE_URL" in verify["if"]
-    assert not any(word in json.dumps(step.get("with", {})) for step in job["steps"] for word in ("BASE_URL", "secrets."))
+    assert not any(
+        word in json.dumps(step.get("with", {})) for step in job["steps"] for word in ("BASE_URL", "secrets.BASE")
+    )
+
+
+@pytest.mark.parametrize("name", ["mirror-check", "mirror-publish"])
+def test_a_private_copy_of_this_repository_is_read_with_the_caller_s_token(name: str, linters: Path) -> None:
+    (job,) = read(ROOT / ".github" / "workflows" / f"{name}.yml", linters)["jobs"].values()
+    own, copy = (step["with"] for step in job["steps"] if step.get("uses", "").startswith("actions/checkout@"))
+    assert "token" not in own
+    assert (copy["path"], copy["token"]) == (".mirror-action", "${{ secrets.token || github.token }}")
+    assert own["persist-credentials"] is copy["persist-credentials"] is False
 
 
 # The action's own scripts, as a runner runs them
@@ -186,10 +200,12 @@ def test_a_refresh_of_the_action_leaves_its_verdict_in_outputs_and_summary(
     runner: Runner, scripts: dict[str, str], program: str, project: Project
 ) -> None:
     # Variables that an environment does not have arrive as nothing at all.
-    unset = dict.fromkeys(("BUCKET_NAME", "BUCKET_OWNER", "AWS_REGION", "CLOUDFRONT_DISTRIBUTION_ID", "BASE_URL"), "")
+    unset = dict.fromkeys(
+        ("BUCKET_NAME", "BUCKET_OWNER", "AWS_REGION", "CLOUDFRONT_DISTRIBUTION_ID", "CLOUDFRONT_DOMAIN", "BASE_URL"), ""
+    )
     given = arguments(project, f"--index-url={project.index.url}")
     done = runner.step(
-        scripts["run"], project.work, MIRROR=program, COMMAND="refresh", ARGUMENTS=given, CLOUDFRONT_DOMAIN="", **unset
+        scripts["run"], project.work, os.environ, MIRROR=program, COMMAND="refresh", ARGUMENTS=given, **unset
     )
     assert done.returncode == 0, done.stderr
     outputs = runner.outputs()
@@ -209,11 +225,17 @@ def test_nothing_in_an_argument_runs(runner: Runner, scripts: dict[str, str], pr
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("code", [0, 1, 3])
 def test_the_exit_code_of_the_command_is_that_of_the_step(
-    runner: Runner, scripts: dict[str, str], program: str, tmp_path: Path
+    code: int, runner: Runner, scripts: dict[str, str], program: str, project: Project
 ) -> None:
-    done = runner.step(scripts["run"], tmp_path, MIRROR=program, COMMAND="--version", ARGUMENTS="")
-    assert (done.returncode, done.stdout[:6]) == (0, "mirror")
+    if code == 1:
+        project.index.unlisted.add("beta-1.0-py3-none-any.whl")
+    if code == 3:
+        project.index.close()
+    given = arguments(project, f"--index-url={project.index.url}")
+    done = runner.step(scripts["run"], project.work, MIRROR=program, COMMAND="plan", ARGUMENTS=given, PIP_RETRIES="0")
+    assert done.returncode == code, done.stderr
 
 
 def test_every_output_of_the_action_is_one_that_the_command_sets(
@@ -222,3 +244,108 @@ def test_every_output_of_the_action_is_one_that_the_command_sets(
     given = arguments(project, f"--index-url={project.index.url}")
     runner.step(scripts["run"], project.work, MIRROR=program, COMMAND="refresh", ARGUMENTS=given)
     assert set(read(ACTION, linters)["outputs"]) <= set(runner.outputs())
+
+
+# GitLab's jobs, their scripts run as a runner runs them
+
+
+def job(script: list[str], cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the lines of a script one after the other, in one shell, as GitLab's runner does."""
+    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", "\n".join(script)]
+    environment = {**os.environ, "GITLAB_CI": "true", **variables}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=Tester", "-c", "user.email=tester@project.example", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def commit(folder: Path, message: str) -> str:
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", message)
+    return git(folder, "rev-parse", "HEAD")
+
+
+@pytest.mark.parametrize("kind", ["commit", "tag", "branch"])
+def test_gitlab_fetches_this_project_at_a_commit_a_tag_and_a_branch(kind: str, linters: Path, tmp_path: Path) -> None:
+    source, copy = tmp_path / "source", tmp_path / "mirror-source"
+    source.mkdir()
+    git(source, "init", "--quiet", "--initial-branch=main")
+    (source / "file").write_text("wanted")
+    wanted = commit(source, "one")
+    git(source, "tag", "v1")
+    git(source, "branch", "stable")
+    (source / "file").write_text("newer")
+    commit(source, "two")
+    lines = read(GITLAB, linters)[".mirror"]["before_script"]
+    fetching = [line.replace("/tmp/mirror-source", str(copy)) for line in lines if "git" in line]
+    assert "pip" not in " ".join(fetching)
+    ref = {"commit": wanted, "tag": "v1", "branch": "stable"}[kind]
+    for _ in range(2):  # a runner may keep what an earlier job left there
+        done = job(fetching, tmp_path, MIRROR_REPOSITORY=source.as_uri(), MIRROR_REF=ref)
+        assert done.returncode == 0, done.stderr
+        assert (copy / "file").read_text() == "wanted"
+
+
+@pytest.fixture
+def merge_request(project: Project, program: str) -> tuple[Project, dict[str, str]]:
+    """A checkout whose lock is as it was at the base, and the variables of a job in it."""
+    git(project.folder, "init", "--quiet")
+    base = commit(project.folder, "base")
+    return project, {
+        "PATH": f"{Path(program).parent}{os.pathsep}{os.environ['PATH']}",
+        "CI_PROJECT_DIR": str(project.folder),
+        "CI_MERGE_REQUEST_DIFF_BASE_SHA": base,
+        "INDEX_URL": project.index.url,
+        "DESTINATION": str(project.site),
+        "MIRROR_PROJECT": ".",
+        "MIRROR_ROLE_ARN": "",
+    }
+
+
+def issues(project: Project) -> set[str]:
+    found = json.loads((project.folder / "gl-code-quality-report.json").read_text())
+    return {issue["fingerprint"] for issue in found}
+
+
+def cases(project: Project) -> set[tuple[str | None, str | None]]:
+    root = ElementTree.parse(project.folder / "mirror-report.xml").getroot()
+    return {(case.get("classname"), case.get("name")) for case in root.iter("testcase")}
+
+
+@pytest.mark.timeout(300)
+def test_a_merge_request_finds_what_its_branch_published_and_nothing_new(
+    merge_request: tuple[Project, dict[str, str]], linters: Path
+) -> None:
+    project, variables = merge_request
+    jobs = read(GITLAB, linters)
+    with served(project.site) as url:
+        variables |= {"MIRROR_URL": url, "BASE_URL": url}
+        published = job(jobs["mirror-publish"]["script"], project.folder, **variables)
+        assert published.returncode == 0, published.stderr
+        before = issues(project), cases(project)
+        checked = job(jobs["mirror-check"]["script"], project.folder, **variables)
+    assert checked.returncode == 0, checked.stderr
+    assert (issues(project), cases(project)) == before
+    assert before[0]
+    assert (project.folder / "mirror-plan.md").read_text().startswith("### &#9989;")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("addressed", [True, False])
+def test_a_merge_request_with_holes_fails_and_has_its_reports(
+    addressed: bool, merge_request: tuple[Project, dict[str, str]], linters: Path
+) -> None:
+    project, variables = merge_request
+    project.index.unlisted.add("beta-1.0-py3-none-any.whl")
+    check = read(GITLAB, linters)["mirror-check"]
+    with served(project.site) as url:
+        variables |= {"MIRROR_URL": url, "BASE_URL": url} if addressed else {"MIRROR_URL": "", "BASE_URL": ""}
+        done = job(check["script"], project.folder, **variables)
+    assert done.returncode == 1, done.stderr
+    assert "<code>beta 1.0</code>" in (project.folder / "mirror-plan.md").read_text()
+    left = [*check["artifacts"]["paths"], *check["artifacts"]["reports"].values()]
+    wanted = left if addressed else ["mirror-plan.md"]
+    assert [name for name in left if (project.folder / name).exists()] == wanted
