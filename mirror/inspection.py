@@ -13,9 +13,11 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from packaging.utils import is_normalized_name
+
 from mirror.compare import compare
 from mirror.coverage import Finding
-from mirror.layout import artifact_key, metadata_key, project_page_keys
+from mirror.layout import SIMPLE, artifact_key, metadata_key, project_page_keys
 from mirror.simple.page import ProjectPage
 from mirror.simple.site import project_page
 
@@ -135,6 +137,14 @@ def lists_disagree(key: str, names: Sequence[str] | None, pages: Iterable[str]) 
         yield Finding("list-disagrees", key, f"it does not name {some(odd.missing)}")
     if odd.extraneous:
         yield Finding("list-disagrees", key, f"it names {some(odd.extraneous)}, of which there is no page")
+
+
+def lists_astray(key: str, links: Iterable[tuple[str, str | None]], base: str = "/") -> Iterator[Finding]:
+    """Links of a project list that lead elsewhere than to the page, below `base`, of the project that they name."""
+    root = unquote(base)
+    for name, address in links:
+        if is_normalized_name(name) and unquote(address or "") != f"{root}{SIMPLE}{name}/":
+            yield Finding("wrong-link", key, f"{name} is linked at {address}")
 
 
 def files_differ(advertised: Mapping[str, Sequence[Claim]], files: Mapping[str, Fingerprint]) -> Iterator[Finding]:

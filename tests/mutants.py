@@ -8,16 +8,21 @@ Tests prove both, and the README shows them.
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import http.server
 import json
 import re
 import shutil
+import socket
 import tempfile
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from mirror.layout import HTML, JSON, POINTER
 from mirror.serve import application
@@ -74,6 +79,8 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     """Names in lower case; `content-length` follows from the body."""
     body: bytes = b""
+    sent: int | None = None
+    """Bytes of the body after which the connection ends; -1: before there is any answer. Only where `wired`."""
 
     def having(self, **headers: str) -> Reply:
         """With headers set; `_` stands for `-`, and an empty value takes the header away."""
@@ -92,6 +99,8 @@ class Mutant:
     """Breaks what the host answers."""
     ignored: tuple[str, ...] = ()
     """Request headers that the host does not heed."""
+    wired: bool = False
+    """Whether it is served over bare sockets, since it breaks what a web server keeps right by itself."""
 
     def __str__(self) -> str:
         return self.name
@@ -103,8 +112,13 @@ def serve_mutant(root: Path, mutant: Mutant | None) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         copy = mutated(root, Path(folder) / "root", mutant)
         app = application(copy)
-        with served(copy, _Broken(app, mutant) if mutant and mutant.answered else app) as url:
-            yield url
+        if mutant and mutant.wired:
+            with _wired(_Broken(app, mutant)) as url:
+                yield url
+        else:
+            changed = mutant and (mutant.answered or mutant.ignored)
+            with served(copy, _Broken(app, mutant) if mutant and changed else app) as url:
+                yield url
 
 
 def mutated(root: Path, copy: Path, mutant: Mutant | None) -> Path:
@@ -119,12 +133,18 @@ class _Broken:
     """An application whose answers are changed. It asks for everything with GET, so that HEAD changes alike."""
 
     def __init__(self, app: ASGIApp, mutant: Mutant) -> None:
-        assert mutant.answered is not None
         self._app = app
-        self._change = mutant.answered
+        self._change = mutant.answered or (lambda _, reply: reply)
         self._ignored = {name.encode() for name in mutant.ignored}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        reply = await self.reply(scope, receive)
+        encoded = [(name.encode(), value.encode("latin-1")) for name, value in reply.headers.items()]
+        await send({"type": "http.response.start", "status": reply.status, "headers": encoded})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})
+
+    async def reply(self, scope: Scope, receive: Receive) -> Reply:
+        """What is answered, with its `content-length`."""
         parts: dict[str, Any] = {"status": 500, "headers": [], "body": b""}
 
         async def gather(message: Any) -> None:
@@ -141,10 +161,57 @@ class _Broken:
         )
         headers = {name.decode(): value.decode("latin-1") for name, value in parts["headers"]}
         reply = self._change(asked, Reply(status=parts["status"], headers=headers, body=parts["body"]))
-        stated = {**reply.headers, "content-length": str(len(reply.body))}
-        encoded = [(name.encode(), value.encode("latin-1")) for name, value in stated.items()]
-        await send({"type": "http.response.start", "status": reply.status, "headers": encoded})
-        await send({"type": "http.response.body", "body": b"" if asked.method == "HEAD" else reply.body})
+        return replace(reply, headers={**reply.headers, "content-length": str(len(reply.body))})
+
+
+@contextmanager
+def _wired(broken: _Broken) -> Iterator[str]:
+    """Serve over sockets that end where a reply says so."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            """Nobody reads it."""
+
+        def do_GET(self) -> None:
+            reply = asyncio.run(broken.reply(_scope(self), _nothing))
+            if reply.sent is not None:
+                self.close_connection = True
+            if reply.sent == -1:
+                self.connection.shutdown(socket.SHUT_RDWR)
+                return
+            self.send_response_only(reply.status)
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(b"" if self.command == "HEAD" else reply.body[: reply.sent])
+
+        do_HEAD = do_GET  # noqa: N815 - the name that is looked for
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/"
+        finally:
+            server.shutdown()
+            thread.join(20)
+
+
+def _scope(request: http.server.BaseHTTPRequestHandler) -> Scope:
+    """A request as an ASGI application takes it."""
+    raw, _, query = request.path.partition("?")
+    headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in request.headers.items()]
+    return {
+        "type": "http", "http_version": "1.1", "method": request.command, "scheme": "http", "root_path": "",
+        "path": unquote(raw), "raw_path": raw.encode(), "query_string": query.encode(), "headers": headers,
+    }  # fmt: skip
+
+
+async def _nothing() -> Any:
+    """A client that says no more, and stays."""
+    await asyncio.Event().wait()
 
 
 # What is stored
@@ -220,6 +287,24 @@ def _null_upload_times(root: Path) -> None:
     path.write_text(json.dumps(page))
 
 
+def _planted(root: Path) -> None:
+    """A project that nobody mirrored, on the lists and with pages and a file of its own, all of them consistent."""
+    for form in (HTML, JSON):
+        page = (root / f"simple/delta/{form}").read_text()
+        (root / "simple/evil").mkdir(exist_ok=True)
+        (root / f"simple/evil/{form}").write_text(page.replace("delta", "evil"))
+    for suffix in ("", ".metadata"):
+        shutil.copy(root / f"packages/{DELTA}{suffix}", root / f"packages/{DELTA.replace('delta', 'evil')}{suffix}")
+    _both("", ("</body>", '<a href="evil/">evil</a><br>\n</body>'), (r"\]\}\s*$", ',{"name":"evil"}]}\n'))(root)
+
+
+def _bare_metadata(root: Path) -> None:
+    """Metadata that is offered without a digest, and that is not there: pip gives up on the 404."""
+    _edit(f"simple/gamma/{HTML}", r'data-core-metadata="[^"]*"', 'data-core-metadata="true"')(root)
+    _edit(f"simple/gamma/{JSON}", r'"core-metadata":\{[^}]*\}', '"core-metadata":true')(root)
+    (root / f"packages/{GAMMA}.metadata").unlink()
+
+
 _ZEROS = "0" * 64
 _GHOST = "alpha-1.1.tar.gz"
 _GHOST_LINK = (
@@ -280,6 +365,35 @@ def _forgets_the_slash(asked: Asked, reply: Reply) -> Reply:
         return reply
     page = b'<!DOCTYPE html><html><body><a href="../../packages/x-1.tar.gz">x-1.tar.gz</a></body></html>'
     return Reply(status=200, headers={"content-type": "text/html; charset=utf-8"}, body=page)
+
+
+def _is_page(asked: Asked, reply: Reply) -> bool:
+    return reply.status == 200 and asked.path.startswith("simple/")
+
+
+def _is_any(asked: Asked, _: Reply) -> bool:
+    return asked.path == f"packages/{ANY}"
+
+
+def _elsewhere(asked: Asked, reply: Reply) -> Reply:
+    """An index that sends whoever asks for what it does not have to another one: here to itself by another name."""
+    host = asked.headers["host"]
+    if reply.status != 404 or not host.startswith("127.0.0.1"):
+        return reply
+    return Reply(status=302, headers={"location": f"http://{host.replace('127.0.0.1', 'localhost')}{asked.raw}"})
+
+
+def _one_form_two_pages(asked: Asked, reply: Reply) -> Reply:
+    """HTML whatever is asked for, and to who would rather have JSON an old page: another variant in a cache."""
+    if asked.path != "simple/alpha/" or "json" not in asked.headers.get("accept", ""):
+        return reply
+    return replace(reply, body=re.sub(_anchor(LINUX), "", reply.body.decode(), flags=re.DOTALL).encode())
+
+
+def _unended(asked: Asked, reply: Reply) -> Reply:
+    if asked.path != "simple/gamma/" or "gzip" not in asked.headers.get("accept-encoding", ""):
+        return reply
+    return replace(reply, body=gzip.compress(reply.body, mtime=0)[:-8]).having(content_encoding="gzip")
 
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -380,6 +494,95 @@ MUTANTS: tuple[Mutant, ...] = (
             lambda _: Reply(status=200, headers={"content-type": "application/json"}, body=b'{"format": 1}\n'),
         ),
     ),
+    Mutant(
+        name="wheel cut off behind its right length",
+        answered=_when(_is_any, lambda reply: replace(reply, sent=len(reply.body) // 2)),
+        wired=True,
+    ),
+    Mutant(
+        name="connection ends where a wheel should begin",
+        answered=_when(_is_any, lambda reply: replace(reply, sent=-1)),
+        wired=True,
+    ),
+    Mutant(
+        name="wheel redirects to itself",
+        answered=lambda asked, reply: (
+            Reply(status=302, headers={"location": asked.raw}) if _is_any(asked, reply) else reply
+        ),
+    ),
+    Mutant(
+        name="wheel redirects to what nobody follows",
+        answered=_when(_is_any, lambda _: Reply(status=302, headers={"location": "ftp://files.example/"})),
+    ),
+    Mutant(name="one form, and an old page for who prefers JSON", answered=_one_form_two_pages, ignored=("accept",)),
+    Mutant(name="the unknown is looked for on another index", answered=_elsewhere),
+    Mutant(name="a project that nobody mirrored", stored=_planted),
+    Mutant(
+        name="requires-python that no Python satisfies",
+        stored=_both(
+            "gamma/",
+            ('data-size="', 'data-requires-python="&gt;=4" data-size="'),
+            ('"size"', '"requires-python":">=4","size"'),
+        ),
+    ),
+    Mutant(
+        name="project in quarantine",
+        stored=_both(
+            "gamma/",
+            ("<title>", '<meta name="pypi:project-status" content="quarantined">\n<title>'),
+            ('"versions"', '"project-status":{"status":"quarantined"},"versions"'),
+        ),
+    ),
+    Mutant(name="`.metadata` offered without a digest, and deleted", stored=_bare_metadata),
+    Mutant(
+        name="`dist-info-metadata` as well",
+        stored=_edit(
+            f"simple/gamma/{HTML}",
+            r'data-core-metadata="([^"]*)"',
+            r'data-core-metadata="\1" data-dist-info-metadata="\1"',
+        ),
+    ),
+    Mutant(
+        name="JSON names other versions",
+        stored=_edit(f"simple/gamma/{JSON}", r'"versions":\[[^]]*\]', '"versions":["9"]'),
+    ),
+    Mutant(
+        name="root list links to another host",
+        stored=_edit(f"simple/{HTML}", 'href="gamma/"', 'href="https://index.example/simple/gamma/"'),
+    ),
+    Mutant(
+        name="root list names a project twice",
+        stored=_edit(f"simple/{HTML}", r'(<a href="gamma/">gamma</a><br>\n)', r"\1\1"),
+    ),
+    Mutant(
+        name="`HEAD` forbidden",
+        answered=_when(lambda asked, _: asked.method == "HEAD", lambda reply: replace(reply, status=403)),
+    ),
+    Mutant(
+        name="`HEAD` states another size",
+        answered=_when(
+            lambda asked, reply: asked.method == "HEAD" and reply.status == 200,
+            lambda reply: replace(reply, body=reply.body + b"more"),
+        ),
+    ),
+    Mutant(name="ranges promised and not given", ignored=("range",)),
+    Mutant(name="gzip of a page without its end", answered=_unended),
+    Mutant(
+        name="pages that expire in a hundred years",
+        answered=_when(_is_page, lambda reply: reply.having(cache_control="", expires="Thu, 31 Dec 2099 23:55:55 GMT")),
+    ),
+    Mutant(name="two forms without `Vary`", answered=_when(_is_page, lambda reply: reply.having(vary=""))),
+    Mutant(
+        name="files to be asked for anew each time",
+        answered=_when(_package(), lambda reply: reply.having(cache_control="max-age=0, must-revalidate")),
+    ),
+    Mutant(
+        name="304 to whoever has any page",
+        answered=_when(
+            lambda asked, reply: "if-none-match" in asked.headers and _is_page(asked, reply),
+            lambda reply: replace(reply, status=304, body=b""),
+        ),
+    ),
 )
 
 VERIFY: Mapping[str, tuple[str, ...]] = {
@@ -412,6 +615,28 @@ VERIFY: Mapping[str, tuple[str, ...]] = {
     "files never cached": ("wrong-cache",),
     "pages cached for a year": ("wrong-cache",),
     "the publisher's state is public": ("state-public",),
+    "wheel cut off behind its right length": ("altered", "not-published"),
+    "connection ends where a wheel should begin": ("refused", "not-published"),
+    "wheel redirects to itself": ("refused", "not-published"),
+    "wheel redirects to what nobody follows": ("refused", "not-published"),
+    "one form, and an old page for who prefers JSON": ("forms-disagree", "not-published"),
+    "the unknown is looked for on another index": ("not-404",),
+    "a project that nobody mirrored": ("page-disagrees",),
+    "requires-python that no Python satisfies": ("page-disagrees", "not-published"),
+    "project in quarantine": ("page-disagrees", "not-published"),
+    "`.metadata` offered without a digest, and deleted": ("missing", "page-disagrees"),
+    "`dist-info-metadata` as well": ("old-metadata",),
+    "JSON names other versions": ("page-disagrees",),
+    "root list links to another host": ("wrong-link",),
+    "root list names a project twice": ("list-disagrees",),
+    "`HEAD` forbidden": ("no-head",),
+    "`HEAD` states another size": ("no-head",),
+    "ranges promised and not given": ("no-ranges",),
+    "gzip of a page without its end": ("unreadable-page", "not-published"),
+    "pages that expire in a hundred years": ("wrong-cache",),
+    "two forms without `Vary`": ("wrong-cache",),
+    "files to be asked for anew each time": ("wrong-cache",),
+    "304 to whoever has any page": ("wrong-cache",),
 }
 """By mutant: findings' codes and cells' reasons of which `mirror verify --url` reports every one."""
 
@@ -445,5 +670,27 @@ DOCTOR: Mapping[str, tuple[str, ...]] = {
     "files never cached": ("U15",),
     "pages cached for a year": ("U15",),
     "the publisher's state is public": (),
+    "wheel cut off behind its right length": ("F4",),
+    "connection ends where a wheel should begin": ("F4",),
+    "wheel redirects to itself": ("F4",),
+    "wheel redirects to what nobody follows": ("F4",),
+    "one form, and an old page for who prefers JSON": ("F5", "U9"),
+    "the unknown is looked for on another index": ("U6",),
+    "a project that nobody mirrored": (),
+    "requires-python that no Python satisfies": ("H9",),
+    "project in quarantine": ("H17", "J13"),
+    "`.metadata` offered without a digest, and deleted": ("H12", "H10", "J7"),
+    "`dist-info-metadata` as well": ("H11",),
+    "JSON names other versions": ("J4",),
+    "root list links to another host": (),
+    "root list names a project twice": ("U1",),
+    "`HEAD` forbidden": ("U12",),
+    "`HEAD` states another size": ("U12",),
+    "ranges promised and not given": ("U12",),
+    "gzip of a page without its end": (),
+    "pages that expire in a hundred years": ("U15",),
+    "two forms without `Vary`": ("U9",),
+    "files to be asked for anew each time": ("U15",),
+    "304 to whoever has any page": (),
 }
-"""By mutant: rows that fail or warn in `mirror doctor`; none where only the lock, the manifest or upstream can tell."""
+"""By mutant: rows that fail or warn in `mirror doctor`; mostly none where only the lock or the manifest can tell."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +16,7 @@ from mirror.phases.visit import visit
 from mirror.progress import Silence
 from mirror.web import Web
 from tests.expected import expectations, locked, reasons
-from tests.mutants import MUTANTS, VERIFY, Mutant, mutated, serve_mutant, subject
+from tests.mutants import MUTANTS, VERIFY, Asked, Mutant, Reply, mutated, serve_mutant, subject
 from tests.sites import local
 
 if TYPE_CHECKING:
@@ -23,12 +25,16 @@ if TYPE_CHECKING:
 
     from mirror.coverage import Coverage
     from mirror.model import Manifest
+    from mirror.stores.local import LocalStore
     from tests.sites import Site
 
 CLEAN = {
     "alpha": ["covered"] * 2, "beta": ["sdist-only"] * 2, "delta": ["yanked"] * 2, "gamma": ["covered"] * 2,
 }  # fmt: skip
-KNOWING = ("stale page behind a cache", "yank marker missing", "page lacks a file")
+KNOWING = (
+    *("stale page behind a cache", "yank marker missing", "page lacks a file"),
+    *("a project that nobody mirrored", "JSON names other versions"),
+)
 """What no finding betrays to somebody who knows nothing but the lock; the last one makes a hole, though."""
 BY_THE_HOST = {"`+` bare in links, a space to the host": {"missing", "not-published"}}
 """What follows from how the host reads an address, and is right in the store."""
@@ -51,8 +57,10 @@ def client() -> Iterator[HttpClient]:
     client.close()
 
 
-def look(site: Site, client: HttpClient, url: str, manifest: Manifest | None) -> Coverage:
-    return visit(expectations(locked(site)), client, url, Silence(), manifest=manifest, jobs=4)
+def look(
+    site: Site, client: HttpClient, url: str, manifest: Manifest | None, store: LocalStore | None = None
+) -> Coverage:
+    return visit(expectations(locked(site)), client, url, Silence(), manifest=manifest, store=store, jobs=4)
 
 
 def caught(coverage: Coverage) -> set[str]:
@@ -69,10 +77,40 @@ def test_every_mutant_is_named_once_and_in_the_table() -> None:
     assert [mutant.name for mutant in MUTANTS] == list(VERIFY)
 
 
-@pytest.mark.parametrize("knows", [True, False], ids=["manifest", "lock-alone"])
-def test_a_good_site_has_no_finding(folder: Path, site: Site, client: HttpClient, knows: bool) -> None:
-    with serve_mutant(folder / "root", None) as url:
-        coverage = look(site, client, url, site.manifest if knows else None)
+def _packed(asked: Asked, reply: Reply) -> Reply:
+    """Pages in two members of gzip, as a host packs what it streams (RFC 1952, 2.2)."""
+    if not asked.path.startswith("simple/") or "gzip" not in asked.headers.get("accept-encoding", ""):
+        return reply
+    half = len(reply.body) // 2
+    body = gzip.compress(reply.body[:half]) + gzip.compress(reply.body[half:])
+    return replace(reply, body=body).having(content_encoding="gzip")
+
+
+def _by_another_path(asked: Asked, reply: Reply) -> Reply:
+    """Another spelling that takes two hops, and an address that names its port."""
+    host = asked.headers["host"]
+    if asked.path == "simple/Alpha/":
+        return Reply(status=301, headers={"location": "/simple/alpha"})
+    if asked.path == "simple/alpha":
+        return Reply(status=301, headers={"location": f"http://{host}/simple/alpha/"})
+    return reply.having(accept_ranges="bytes, bytes") if asked.path.startswith("packages/") else reply
+
+
+GOOD = (
+    Mutant(name="ours"),
+    Mutant(name="html-only", ignored=("accept",)),
+    Mutant(name="gzip", answered=_packed),
+    Mutant(name="redirects", answered=_by_another_path),
+    Mutant(name="bare-sockets", wired=True),
+)
+
+
+@pytest.mark.parametrize("knows", ["manifest", "lock-alone", "store", "manifest-and-store"])
+@pytest.mark.parametrize("host", GOOD, ids=str)
+def test_a_good_site_has_no_finding(folder: Path, site: Site, client: HttpClient, host: Mutant, knows: str) -> None:
+    store = local(folder / "root") if "store" in knows else None
+    with serve_mutant(folder / "root", host) as url:
+        coverage = look(site, client, url, site.manifest if "manifest" in knows else None, store)
     assert coverage.findings == ()
     assert reasons(coverage) == CLEAN
     assert coverage.destination == url

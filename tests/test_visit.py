@@ -6,8 +6,13 @@ import base64
 import functools
 import gzip
 import http.server
+import os
 import re
+import subprocess
+import sys
+import tempfile
 import threading
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,7 +36,20 @@ from mirror.progress import Silence
 from mirror.serve import application
 from mirror.web import Web
 from tests.expected import expectations, locked, reasons
-from tests.mutants import ANY, DELTA, GAMMA, LINUX, VERIFY, Asked, Mutant, Reply, mutated, serve_mutant, subject
+from tests.mutants import (
+    ANY,
+    DELTA,
+    GAMMA,
+    LINUX,
+    MUTANTS,
+    VERIFY,
+    Asked,
+    Mutant,
+    Reply,
+    mutated,
+    serve_mutant,
+    subject,
+)
 from tests.served import served
 from tests.sites import local, make_site, tree
 from tests.wheels import make_wheel
@@ -225,8 +243,9 @@ def test_without_a_project_list_the_pages_are_judged_all_the_same(folder: Path, 
     assert reasons(coverage) == CLEAN
 
 
+@pytest.mark.parametrize("behind", [True, False], ids=["store", "address-alone"])
 @pytest.mark.parametrize("form", ["HTML", "JSON"])
-def test_a_host_with_one_form_is_judged_by_that_one(folder: Path, site: Site, form: str) -> None:
+def test_a_host_with_one_form_is_judged_by_that_one(folder: Path, site: Site, form: str, behind: bool) -> None:
     """As a plain web server that knows index.html only, or a bucket where JSON lies under every key."""
     suffix, kind = ("index.html", HTML_TYPE) if form == "HTML" else ("index.v1_json", JSON_TYPE)
 
@@ -238,7 +257,7 @@ def test_a_host_with_one_form_is_judged_by_that_one(folder: Path, site: Site, fo
 
     told = Told()
     with serve_mutant(folder / "root", answering(always)) as url:
-        coverage = look(site, url, told=told)
+        coverage = look(site, url, told=told, store=local(folder / "root") if behind else None)
     assert coverage.findings == ()
     assert reasons(coverage) == CLEAN
     assert [notice.code for notice in told.notices_seen] == ["one-form"]
@@ -290,7 +309,7 @@ def test_a_file_that_is_refused_is_not_called_missing(folder: Path, site: Site, 
         answering(lambda asked, reply: Reply(status=status) if asked.path == f"packages/{ANY}" else reply),
     ) as url:
         coverage = look(site, url)
-    assert ("refused", f"packages/{ANY}") in {(finding.code, finding.key) for finding in coverage.findings}
+    assert [(finding.code, finding.key) for finding in coverage.findings] == [("refused", f"packages/{ANY}")]
     assert reasons(coverage) == {**CLEAN, "alpha": ["covered", "not-published"]}
 
 
@@ -335,6 +354,172 @@ def test_a_list_with_names_that_are_none(folder: Path, site: Site) -> None:
         coverage = look(site, url)
     assert codes(coverage) == {"list-disagrees"}
     assert "which no project is called" in coverage.findings[0].message
+
+
+def test_what_is_cut_short_once_is_whole(folder: Path, site: Site) -> None:
+    cut: list[str] = []
+
+    def once(asked: Asked, reply: Reply) -> Reply:
+        if asked.method == "HEAD" or not reply.body or asked.raw in cut:
+            return reply
+        cut.append(asked.raw)
+        return replace(reply, sent=len(reply.body) // 2)
+
+    with serve_mutant(folder / "root", Mutant(name="host", answered=once, wired=True)) as url:
+        coverage = look(site, url, sample=None)
+    assert len(cut) > len(EVERY)
+    assert coverage.findings == ()
+    assert reasons(coverage) == CLEAN
+
+
+def test_a_host_that_goes_away_in_between_is_no_finding(folder: Path, site: Site) -> None:
+    def goes(asked: Asked, reply: Reply) -> Reply:
+        gone.extend([asked] if asked.path.startswith("packages/") and asked.method == "HEAD" else [])
+        return replace(reply, sent=-1) if gone else reply
+
+    gone: list[Asked] = []
+    with (
+        serve_mutant(folder / "root", Mutant(name="host", answered=goes, wired=True)) as url,
+        pytest.raises(RemoteError) as caught,
+    ):
+        look(site, url)
+    assert caught.value.exit_code == 3
+
+
+def test_files_that_another_host_sends_are_no_fault_and_are_told_of(folder: Path, site: Site) -> None:
+    """As a web server in front of a bucket does it, with addresses that hold for a while."""
+    with serve_mutant(folder / "root", None) as bucket:
+
+        def signed(asked: Asked, reply: Reply) -> Reply:
+            if not asked.path.startswith("packages/"):
+                return reply
+            return Reply(status=302, headers={"location": f"{bucket}{asked.raw.removeprefix('/')}?signature=s3cret"})
+
+        told = Told()
+        with serve_mutant(folder / "root", answering(signed)) as url:
+            coverage = look(site, url, told=told)
+    assert coverage.findings == ()
+    assert reasons(coverage) == CLEAN
+    (notice,) = told.notices_seen
+    assert notice.code == "sent-elsewhere"
+    assert "6 files" in notice.message
+    assert "s3cret" not in notice.message
+
+
+def test_a_head_without_a_size_is_told_and_the_file_is_read(folder: Path, site: Site) -> None:
+    app = application(folder / "root")
+
+    async def sizeless(scope: Any, receive: Any, send: Any) -> None:
+        async def sent(message: Any) -> None:
+            if scope["method"] == "HEAD" and "headers" in message:
+                message["headers"] = [pair for pair in message["headers"] if pair[0].lower() != b"content-length"]
+            await send(message)
+
+        await app(scope, receive, sent)
+
+    told = Told()
+    with served(folder / "root", sizeless) as url:
+        coverage = look(site, url, sample=0, told=told)
+    assert codes(coverage) == {"no-head"}
+    assert "no length" in coverage.findings[0].message
+    assert reasons(coverage) == CLEAN
+    assert [(notice.code, "6 of 6" in notice.message) for notice in told.notices_seen] == [("read-whole", True)]
+
+
+@pytest.mark.parametrize("stated", ["sha512=" + "0" * 128, "true"])
+def test_metadata_without_a_sha256_is_asked_for_and_not_called_altered(folder: Path, site: Site, stated: str) -> None:
+    algorithm, _, digest = stated.partition("=")
+    as_json = f'{{"{algorithm}":"{digest}"}}' if digest else stated
+
+    def state(root: Path) -> None:
+        for page, old, new in (
+            ("index.html", r'data-core-metadata="[^"]*"', f'data-core-metadata="{stated}"'),
+            ("index.v1_json", r'"core-metadata":\{[^}]*\}', f'"core-metadata":{as_json}'),
+        ):
+            path = root / "simple/gamma" / page
+            path.write_text(re.sub(old, new, path.read_text()))
+
+    with serve_mutant(folder / "root", Mutant(name="metadata", stored=state)) as url:
+        assert look(site, url, knows=False).findings == ()
+
+
+def test_no_room_for_a_wheel_is_an_error_with_a_hint(
+    folder: Path, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve_mutant(folder / "root", None) as url:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+        with pytest.raises(MirrorError, match="cannot write") as caught:
+            look(site, url, sample=None)
+    assert "TMPDIR" in caught.value.hint
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a limit on the size of files")
+def test_a_full_disk_is_an_error_with_a_hint(folder: Path, site: Site) -> None:
+    """A process of its own, which may write no file of more than a hundred bytes."""
+    with serve_mutant(folder / "root", None) as url:
+        script = f"""
+import resource, signal
+from mirror.clients.http import HttpClient
+from mirror.credentials import Credentials
+from mirror.downloads.configuration import Network
+from mirror.errors import MirrorError
+from mirror.phases.visit import visit
+from mirror.progress import Silence
+from mirror.web import Web
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+try:
+    visit((), HttpClient(Web(Network(), Credentials(), {{}}, 2)), {url!r}, Silence(), sample=None)
+except MirrorError as error:
+    print(error.message, error.hint)
+"""
+        environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, env=environ)
+    assert done.stdout.startswith("cannot write to ")
+    assert "TMPDIR" in done.stdout
+
+
+# A publish in between
+
+
+def test_a_page_that_is_replaced_while_it_is_read_is_read_again(folder: Path, site: Site) -> None:
+    """HTML of the release before, JSON of the one after, and a list that does not know the newest project yet."""
+    seen: list[str] = []
+
+    def former(asked: Asked, reply: Reply) -> Reply:
+        if asked.path not in ("simple/alpha/", "simple/") or asked.path in seen:
+            return reply
+        seen.append(asked.path)
+        body = re.sub(rb'<a href="[^"]*(gamma/|linux[^"]*)".*?</a><br>\n', b"", reply.body)
+        assert body != reply.body
+        return replace(reply, body=body)
+
+    for options in ({}, {"store": local(folder / "root")}, {"knows": False}):
+        seen.clear()
+        with serve_mutant(folder / "root", answering(former)) as url:
+            coverage = look(site, url, **options)
+        assert coverage.findings == ()
+        assert reasons(coverage) == CLEAN
+
+
+def test_a_good_site_is_read_once(folder: Path, site: Site) -> None:
+    with counted(folder / "root") as (url, asked):
+        look(site, url, sample=0)
+    pages = Counter(
+        (request.path, request.headers["accept"]) for request in asked if "if-none-match" not in request.headers
+    )
+    assert {pages[f"simple/{name}/", accept] for name in CLEAN for accept in conduct.ACCEPT} == {1}
+    ranges = [request for request in asked if "range" in request.headers]
+    assert ranges == [], "ranges are tried on the files of the sample"
+
+
+def test_ranges_are_tried_on_a_sample_however_many_files_are_read(tmp_path: Path) -> None:
+    wheels = [make_wheel(tmp_path / "made", f"p{place}", "1.0") for place in range(20)]
+    made = make_site(tmp_path / "work", wheels)
+    made.publish(local(tmp_path / "root"))
+    with counted(tmp_path / "root") as (url, asked):
+        assert look(made, url, sample=None).findings == ()
+    assert len([request for request in asked if "range" in request.headers]) == 16
 
 
 # How much is read
@@ -476,6 +661,42 @@ def test_with_the_store_the_release_is_named_and_held_against_every_page(folder:
     assert coverage.release.startswith("000001-")
     assert [(finding.code, finding.key) for finding in coverage.findings] == [("stale-page", "index.html")]
     assert "age: 30" in coverage.findings[0].message
+
+
+def test_pages_for_people_that_the_release_has_are_there(folder: Path, site: Site) -> None:
+    def hidden(asked: Asked, reply: Reply) -> Reply:
+        return Reply(status=404) if asked.path in ("", "index.html") or asked.path.startswith("projects/") else reply
+
+    with serve_mutant(folder / "root", answering(hidden)) as url:
+        coverage = look(site, url, store=local(folder / "root"))
+        assert look(site, url).findings == (), "nobody said that there is one"
+    found = [(finding.code, finding.key) for finding in coverage.findings]
+    assert found == [("missing", "index.html"), ("missing", "projects/alpha.html")]
+
+
+def test_one_of_two_forms_that_is_stale_is_what_is_said(folder: Path, site: Site) -> None:
+    def old(asked: Asked, reply: Reply) -> Reply:
+        json = "json" in reply.headers.get("content-type", "")
+        return older(asked, reply) if json else reply
+
+    def cached(asked: Asked, reply: Reply) -> Reply:
+        changed = old(asked, reply)
+        return changed if changed is reply else changed.having(age="30")
+
+    with serve_mutant(folder / "root", answering(old)) as url:
+        coverage = look(site, url, knows=False, store=local(folder / "root"))
+    assert [(finding.code, finding.key) for finding in coverage.findings] == [
+        ("stale-page", "simple/delta/index.v1_json")
+    ]
+    with serve_mutant(folder / "root", answering(cached)) as url:
+        assert codes(look(site, url, knows=False)) == {"stale-page"}
+
+
+def test_a_project_that_the_store_forgot_and_a_cache_did_not(folder: Path, site: Site) -> None:
+    (planted,) = (mutant for mutant in MUTANTS if mutant.name == "a project that nobody mirrored")
+    with serve_mutant(folder / "root", planted) as url:
+        coverage = look(site, url, store=local(folder / "root"))
+    assert ("stale-page", "simple/evil/index.html") in {(finding.code, finding.key) for finding in coverage.findings}
 
 
 def test_a_visit_writes_nothing(folder: Path, site: Site) -> None:

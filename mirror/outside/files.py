@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import chain
@@ -22,7 +22,7 @@ from mirror.model import Digest, Level, Notice
 from mirror.simple.metadata import InvalidMetadata, read_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     from mirror.clients.base import Answer
@@ -164,7 +164,7 @@ class Files:
         ):
 
             def read(key: str) -> list[_Read]:
-                reads = [self._whole(key, url, folder) for url in self._urls(key)]
+                reads = [self._fetch(key, url, folder) for url in self._urls(key)]
                 task.advance(1, reads[0].answer.length, key)
                 return reads
 
@@ -186,25 +186,13 @@ class Files:
                 stated = "no length" if length(head) is None else "another length than GET sends"
                 self.site.odd("no-head", f"HEAD states {stated}", key)
 
-    def _whole(self, key: str, url: str, folder: Path) -> _Read:
-        read = self._once(key, url, folder)
-        # A connection that breaks once says nothing of the file.
-        return self._once(key, url, folder) if read.answer.cut else read
-
-    def _once(self, key: str, url: str, folder: Path) -> _Read:
-        algorithm = self.algorithms.get(key)
-        digest = hashlib.new(algorithm) if algorithm else None
-        sinks = (digest.update,) if digest else ()
+    def _fetch(self, key: str, url: str, folder: Path) -> _Read:
         path = folder / key.removeprefix(PACKAGES)
-        if path.suffix == ".whl":
-            with _on_disk(path) as stream:
-                answer = self.site.fetch(url, _Tee((stream.write, *sinks)))
-                stream.flush()
-                metadata = _metadata_inside(path)
-        else:
-            answer, metadata = self.site.fetch(url, _Tee(sinks)), ""
-        other = Digest(algorithm, digest.hexdigest()) if algorithm and digest else None
-        return _Read(answer, metadata=metadata, other=other)
+        with _on_disk(path) if path.suffix == ".whl" else nullcontext() as stream:
+            sink = _Sink(stream, self.algorithms.get(key))
+            answer = self.site.fetch(url, sink.begin)
+            metadata = _metadata_inside(path, stream) if stream else ""
+        return _Read(answer, metadata=metadata, other=sink.digest)
 
     def _try_ranges(self, keys: Sequence[str]) -> None:
         """Ask for the first byte of some files: what a host says of ranges and what it does are two things."""
@@ -226,7 +214,6 @@ class Files:
 
             def read(key: str) -> Answer:
                 answer = self.site.fetch(self._urls(key)[0])
-                answer = self.site.fetch(answer.url) if answer.cut else answer
                 task.advance(1, answer.length, key)
                 return answer
 
@@ -241,15 +228,32 @@ class Files:
                     self.site.findings.find("metadata-differs", key, message)
 
 
-@dataclass(frozen=True, slots=True)
-class _Tee:
-    """Hands what is written to several."""
+class _Sink:
+    """Where a file's bytes go: of a wheel to disk, to be looked into, and into the digest by which a lock pins it."""
 
-    sinks: tuple[Callable[[memoryview], object], ...]
+    def __init__(self, stream: BinaryIO | None, algorithm: str | None) -> None:
+        self._stream = stream
+        self._algorithm = algorithm
+        self._digest = hashlib.new(algorithm) if algorithm else None
+
+    def begin(self) -> _Sink:
+        """Forget what was written."""
+        if self._stream is not None:
+            self._stream.seek(0)
+            self._stream.truncate()
+        self._digest = hashlib.new(self._algorithm) if self._algorithm else None
+        return self
 
     def write(self, chunk: memoryview) -> None:
-        for sink in self.sinks:
-            sink(chunk)
+        if self._stream is not None:
+            self._stream.write(chunk)
+        if self._digest is not None:
+            self._digest.update(chunk)
+
+    @property
+    def digest(self) -> Digest | None:
+        """In the algorithm that was asked for."""
+        return Digest(self._digest.name, self._digest.hexdigest()) if self._digest is not None else None
 
 
 @contextmanager
@@ -281,8 +285,9 @@ def _no_room(where: object, error: OSError) -> MirrorError:
     )
 
 
-def _metadata_inside(path: Path) -> str:
+def _metadata_inside(path: Path, stream: BinaryIO) -> str:
     """sha256 of a wheel's METADATA, as hex; empty for one that cannot be read."""
+    stream.flush()
     try:
         return sha256(read_metadata(path)).hexdigest()
     except InvalidMetadata:

@@ -5,7 +5,6 @@ Reading and judging are apart, so that pages in dispute can be read once more: a
 
 from __future__ import annotations
 
-import re
 import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-from packaging.utils import canonicalize_name
+from packaging.utils import is_normalized_name
 
 from mirror.clients.conduct import (
     ABSENT,
@@ -27,13 +26,13 @@ from mirror.clients.conduct import (
     cache_notes,
     odd_page,
     said,
-    same_place,
     varies,
 )
 from mirror.coverage import Finding
 from mirror.errors import RemoteError
 from mirror.inspection import (
     forms_disagree,
+    lists_astray,
     lists_disagree,
     nulls,
     old_metadata,
@@ -60,7 +59,6 @@ LARGEST_PAGE = 64 << 20
 
 _PARSERS = (html.parse, json.parse)
 _LIST_PARSERS = (html.parse_list, json.parse_list)
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 _GZIP = zlib.MAX_WBITS | 16
 
 
@@ -223,22 +221,16 @@ def _list_sheet(keys: tuple[str, str], asked: int, answer: Answer, base: str) ->
         return sheet
     try:
         named = _LIST_PARSERS[sheet.form](body)
-        astray = tuple(_astray(sheet.key, body, answer.url, base)) if sheet.form == HTML else ()
+        links = html.list_links(body, answer.url) if sheet.form == HTML else ()
+        astray = tuple(lists_astray(sheet.key, links, base))
     except PageError as error:
         return _unreadable(sheet, str(error))
-    names = tuple(name for name in named if _NAME.fullmatch(name) and canonicalize_name(name) == name)
-    bad = [name for name in named if name not in names]
+    names = tuple(filter(is_normalized_name, named))
+    bad = [name for name in named if not is_normalized_name(name)]
     message = f"it names {some(bad)}, which no project is called"
     return replace(
         sheet, names=names, findings=(*astray, *((Finding("list-disagrees", sheet.key, message),) if bad else ()))
     )
-
-
-def _astray(key: str, body: bytes, url: str, base: str) -> Iterator[Finding]:
-    """Links of a project list that lead elsewhere than to the page of the project that they name."""
-    for name, address in html.list_links(body, url):
-        if _NAME.fullmatch(name) and not (address and same_place(address, urljoin(base, f"{SIMPLE}{name}/"))):
-            yield Finding("wrong-link", key, f"{name} is linked at {address}")
 
 
 def _opened(keys: tuple[str, str], asked: int, answer: Answer) -> tuple[Sheet, bytes | None]:

@@ -46,18 +46,21 @@ class Site:
         url = urljoin(self.base, path)
         return self._tried(url, lambda: self.client.ask(url, follow=True, **options))
 
-    def fetch(self, url: str, into: SupportsWrite[memoryview] | None = None) -> Answer:
-        """Read a whole file; see `Client.fetch`."""
-        return self._tried(url, lambda: self.client.fetch(url, into))
+    def fetch(self, url: str, begin: Callable[[], SupportsWrite[memoryview]] | None = None) -> Answer:
+        """Read a whole file; see `Client.fetch`. `begin` gives what the bytes are written to, for each attempt anew."""
+        return self._tried(url, lambda: self.client.fetch(url, begin() if begin else None))
 
-    def _tried(self, url: str, request: Callable[[], Answer]) -> Answer:
+    def _tried(self, url: str, request: Callable[[], Answer], *, again: bool = True) -> Answer:
         try:
             answer = request()
+        except CutShort as error:
+            # A connection that breaks once says nothing of what was asked for.
+            if again:
+                return self._tried(url, request, again=False)
+            return Answer(url=url, status=0, failure=error.message, cut=True)
         except RemoteError as error:
             if not self._answered:
                 raise
-            if isinstance(error, CutShort):
-                return Answer(url=url, status=0, failure=error.message, cut=True)
             # Is it this address, or the host? The host's own error is raised here.
             self.client.ask(self.base, method="HEAD")
             return Answer(url=url, status=0, failure=error.message)

@@ -40,6 +40,7 @@ from mirror.inspection import (
     files_differ,
     forms_disagree,
     known_keys,
+    lists_astray,
     lists_disagree,
     nulls,
     old_metadata,
@@ -221,6 +222,9 @@ class _Reading:
         for key, parse in zip(project_list_keys(), _LIST_PARSERS, strict=True):
             names = self._parsed(key, parse)
             self.findings.add(lists_disagree(key, names, pages))
+        as_html, _ = project_list_keys()
+        links = self._parsed(as_html, lambda body: tuple(html.list_links(body, f"/{as_html}")))
+        self.findings.add(lists_astray(as_html, links or ()))
 
     def check_twins(self, pages: Mapping[str, Fingerprint]) -> None:
         """A page that is stored under a key that ends in a slash, too, has the same bytes there."""
