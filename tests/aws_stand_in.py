@@ -1,8 +1,9 @@
 """A strict stand-in for the control plane of AWS over real HTTP: CloudFormation, IAM, STS, and S3's versions.
 
 It keeps to the rules that moto does not: a change set without changes fails, named IAM needs its capability, a stack
-whose creation failed can only be deleted, states take several looks, lists come in pages, a user has two keys at most,
-a new key is unknown for a while. It computes no signatures: who asks is read from the credential's name.
+whose creation failed can only be deleted, no resource changes its type, a user with keys and a policy that somebody has
+are not deleted, states take several looks, lists come in pages, a user has two keys at most, a new key is unknown for a
+while. It computes no signatures: who asks is read from the credential's name.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from tests.templates import ACCOUNT, REGION, Resolver
+from tests.templates import ACCOUNT, REGION, Resolver, refuse_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +50,9 @@ class Stack:
     events: list[dict[str, str]] = field(default_factory=list)
     steps: list[Any] = field(default_factory=list)
     outputs: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """What it let go of and left in the account: name -> type and identity."""
 
 
 @dataclass
@@ -59,6 +63,7 @@ class ChangeSet:
     status: str
     reason: str
     changes: list[dict[str, str]]
+    tags: dict[str, str]
     looks: int = 0
     execution: str = "AVAILABLE"
 
@@ -82,7 +87,10 @@ class Aws:
     """Deleted ones, by ARN."""
     sets: dict[str, ChangeSet] = field(default_factory=dict)
     buckets: dict[str, Bucket] = field(default_factory=dict)
-    providers: set[str] = field(default_factory=set)
+    providers: dict[str, list[str]] = field(default_factory=dict)
+    """Those of OpenID Connect by ARN, and the audiences that each takes tokens for."""
+    holders: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    """Policy -> who has it by somebody's hand: User, Group or Role, and the name."""
     keys: dict[str, dict[str, str]] = field(default_factory=dict)
     """User -> key -> status."""
     unknown: Counter[str] = field(default_factory=Counter)
@@ -135,13 +143,23 @@ class Aws:
             raise RefusedError(
                 "ValidationError", f"Stack:{there.arn} is in {there.state} state and can not be updated."
             )
-        changes = list(_changes(there.template["Resources"], template["Resources"]))
-        same = not changes and template["Outputs"] == there.template["Outputs"]
+        before = there.template["Resources"]
+        changes = list(_changes(before, template["Resources"]))
+        reason = ""
+        if not changes and template["Outputs"] == there.template["Outputs"]:
+            reason = (
+                "The submitted information didn't contain changes. Submit different information to create a change set."
+            )
+        other = [key for key, each in template["Resources"].items() if before.get(key, each)["Type"] != each["Type"]]
+        if other:
+            reason = ("Update of resource type is not permitted. The new template modifies resource type of the "
+                      f"following resources: [{', '.join(other)}]")  # fmt: skip
         made = ChangeSet(
             arn=f"arn:changeSet/{ask['ChangeSetName']}/{self.number()}", stack=name, template=template,
-            status="FAILED" if same else "CREATE_COMPLETE", changes=changes,
-            reason="The submitted information didn't contain changes. Submit different information to create a change set."  # noqa: E501
-            if same else "", execution="UNAVAILABLE" if same else "AVAILABLE",
+            status="FAILED" if reason else "CREATE_COMPLETE", changes=changes, reason=reason,
+            tags={ask[key]: ask[key.removesuffix("Key") + "Value"] for key in ask
+                  if key.startswith("Tags.") and key.endswith(".Key")},
+            execution="UNAVAILABLE" if reason else "AVAILABLE",
         )  # fmt: skip
         self.sets[made.arn] = made
         return f"<Id>{made.arn}</Id><StackId>{there.arn}</StackId>"
@@ -185,14 +203,16 @@ class Aws:
 
     def _start(self, stack: Stack, verb: str, change: ChangeSet) -> None:
         stack.state = f"{verb}_IN_PROGRESS"
+        stack.tags = change.tags
         steps: list[Any] = []
         failed = False
         for each in change.changes:
             name, kind = each["LogicalResourceId"], each["ResourceType"]
             steps.append((name, kind, f"{verb}_IN_PROGRESS", ""))
-            if name in self.broken:
+            reason = self._refused(stack, change.template, name, each["Action"])
+            if reason:
                 failed = True
-                steps.append((name, kind, f"{verb}_FAILED", self.broken[name]))
+                steps.append((name, kind, f"{verb}_FAILED", reason))
                 steps.append(("Later", "AWS::IAM::Role", f"{verb}_FAILED", "Resource creation cancelled"))
                 break
             steps.append((name, kind, f"{verb}_COMPLETE", ""))
@@ -203,6 +223,51 @@ class Aws:
             steps.append((change, f"{verb}_COMPLETE"))
         stack.steps = steps
 
+    def _refused(self, stack: Stack, template: dict[str, Any], name: str, action: str) -> str:
+        """Why a resource cannot be made or changed; empty when it can."""
+        if name in self.broken:
+            return self.broken[name]
+        resources = template["Resources"]
+        if name not in resources:
+            return ""
+        resolver = Resolver({"Resources": {name: resources[name]}}, stack=stack.name)
+        try:
+            refuse_headers(resolver)
+        except ValueError as error:
+            return str(error)
+        if name == "Provider" and action == "Add" and resolver.reference(name) in self.providers:
+            return "Provider with url already exists. (Service: Iam, Status Code: 409)"
+        return ""
+
+    def _let_go(self, stack: Stack, name: str, each: dict[str, Any]) -> str:
+        """Delete a resource, or leave it in the account as it says; return why it cannot be deleted."""
+        kind = each["Type"]
+        identity = Resolver({"Resources": {name: each}}, stack=stack.name).reference(name)
+        if each.get("DeletionPolicy", "").startswith("Retain"):
+            stack.kept[name] = kind, identity
+        elif self.keys.get(identity):
+            return "Cannot delete entity, must delete access keys first. (Service: Iam, Status Code: 409)"
+        elif self.holders.get(identity):
+            return "Cannot delete a policy attached to entities. (Service: Iam, Status Code: 409)"
+        elif any((kind.rpartition(":")[2], identity) in holders for holders in self.holders.values()):
+            return "Cannot delete entity, must detach all policies first. (Service: Iam, Status Code: 409)"
+        else:
+            self.keys.pop(identity, None)
+            self.holders.pop(identity, None)
+        return ""
+
+    def _end(self, stack: Stack) -> None:
+        left = {}
+        for name, each in stack.template["Resources"].items():
+            reason = self._let_go(stack, name, each)
+            state = "DELETE_FAILED" if reason else "DELETE_SKIPPED" if name in stack.kept else "DELETE_COMPLETE"
+            self._event(stack, name, each["Type"], state, reason)
+            if reason:
+                left[name] = each
+        stack.template = {"Resources": left, "Outputs": {}}
+        if left:
+            stack.state = "DELETE_FAILED"
+
     def _look(self, stack: Stack) -> None:
         """One look moves things on a little."""
         for _ in range(_STRIDE):
@@ -212,10 +277,17 @@ class Aws:
             if isinstance(step, str):
                 stack.state = step
                 return
+            if callable(step):
+                step(stack)
+                return
             if len(step) == 4:
                 self._event(stack, *step)
                 continue
             change, state = step
+            for name, each in stack.template["Resources"].items():
+                if name not in change.template["Resources"]:
+                    # What cannot be deleted after an update is forgotten, and stays.
+                    self._let_go(stack, name, each)
             stack.template, stack.state = change.template, state
             resolver = Resolver(change.template, stack=stack.name)
             stack.outputs = resolver.outputs()
@@ -225,9 +297,12 @@ class Aws:
             if self.on_stack is not None:
                 self.on_stack(resolver)
             if "Provider" in resolver.resources:
-                self.providers.add(resolver.reference("Provider"))
-            if resolver.resources.get("Publisher", {}).get("Type") == "AWS::IAM::User":
-                self.keys.setdefault(resolver.reference("Publisher"), {})
+                self.providers[resolver.reference("Provider")] = resolver.properties("Provider")["ClientIdList"]
+            for name, each in resolver.resources.items():
+                if each["Type"] == "AWS::IAM::User":
+                    self.keys.setdefault(resolver.reference(name), {})
+                if each["Type"] == "AWS::IAM::ManagedPolicy":
+                    self.holders.setdefault(resolver.reference(name), [])
             return
 
     def _event(self, stack: Stack, name: str, kind: str, state: str, reason: str) -> None:
@@ -245,10 +320,11 @@ class Aws:
             self.gone[stack.arn] = self.stacks.pop(stack.name)
         outputs = "".join(f"<member><OutputKey>{key}</OutputKey><OutputValue>{escape(value)}</OutputValue></member>"
                           for key, value in stack.outputs.items())  # fmt: skip
+        tags = "".join(f"<member><Key>{key}</Key><Value>{value}</Value></member>" for key, value in stack.tags.items())
         return (
             f"<Stacks><member><StackId>{stack.arn}</StackId><StackName>{stack.name}</StackName>"
             f"<CreationTime>2026-01-02T03:04:05Z</CreationTime><StackStatus>{stack.state}</StackStatus>"
-            f"<Outputs>{outputs}</Outputs></member></Stacks>"
+            f"<Outputs>{outputs}</Outputs><Tags>{tags}</Tags></member></Stacks>"
         )
 
     def DescribeStackEvents(self, ask: dict[str, str]) -> str:  # noqa: N802
@@ -261,11 +337,15 @@ class Aws:
     def DescribeStackResources(self, ask: dict[str, str]) -> str:  # noqa: N802
         stack = self.find(ask["StackName"])
         resolver = Resolver(stack.template, stack=stack.name)
+        failed = stack.state == "DELETE_FAILED"
+        found = {name: (*kept, "DELETE_SKIPPED") for name, kept in stack.kept.items()}
+        for name, each in stack.template["Resources"].items():
+            found[name] = each["Type"], resolver.reference(name), "DELETE_FAILED" if failed else "CREATE_COMPLETE"
         shown = "".join(
-            f"<member><LogicalResourceId>{name}</LogicalResourceId><PhysicalResourceId>{resolver.reference(name)}"
-            f"</PhysicalResourceId><ResourceType>{each['Type']}</ResourceType><ResourceStatus>CREATE_COMPLETE"
+            f"<member><LogicalResourceId>{name}</LogicalResourceId><PhysicalResourceId>{identity}"
+            f"</PhysicalResourceId><ResourceType>{kind}</ResourceType><ResourceStatus>{state}"
             "</ResourceStatus><Timestamp>2026-01-02T03:04:05Z</Timestamp></member>"
-            for name, each in stack.template["Resources"].items()
+            for name, (kind, identity, state) in found.items()
         )
         return f"<StackResources>{shown}</StackResources>"
 
@@ -275,7 +355,7 @@ class Aws:
             self.gone[stack.arn] = self.stacks.pop(stack.name)
             return ""
         stack.state = "DELETE_IN_PROGRESS"
-        stack.steps = [("Bucket", "AWS::S3::Bucket", "DELETE_SKIPPED", "")] * _LOOKS
+        stack.steps = ["DELETE_IN_PROGRESS"] * (_LOOKS - 1) + [self._end]
         return ""
 
     # --- IAM and STS
@@ -283,6 +363,38 @@ class Aws:
     def ListOpenIDConnectProviders(self, ask: dict[str, str]) -> str:  # noqa: N802
         shown = "".join(f"<member><Arn>{arn}</Arn></member>" for arn in sorted(self.providers))
         return f"<OpenIDConnectProviderList>{shown}</OpenIDConnectProviderList>"
+
+    def GetOpenIDConnectProvider(self, ask: dict[str, str]) -> str:  # noqa: N802
+        audiences = self.providers[ask["OpenIDConnectProviderArn"]]
+        return f"<ClientIDList>{''.join(f'<member>{each}</member>' for each in audiences)}</ClientIDList>"
+
+    def ListEntitiesForPolicy(self, ask: dict[str, str]) -> str:  # noqa: N802
+        holders = self.holders.get(ask["PolicyArn"])
+        if holders is None:
+            raise RefusedError("NoSuchEntity", f"Policy {ask['PolicyArn']} does not exist", 404)
+        start = int(ask.get("Marker", "0"))
+        shown = "".join(
+            f"<Policy{kind}s><member><{kind}Name>{name}</{kind}Name></member></Policy{kind}s>"
+            for kind, name in holders[start:][:1]
+        )
+        more = f"<IsTruncated>true</IsTruncated><Marker>{start + 1}</Marker>" if start + 1 < len(holders) else ""
+        return shown + (more or "<IsTruncated>false</IsTruncated>")
+
+    def _detach(self, kind: str, ask: dict[str, str]) -> str:
+        held = kind, ask[f"{kind}Name"]
+        if held not in self.holders[ask["PolicyArn"]]:
+            raise RefusedError("NoSuchEntity", f"Policy {ask['PolicyArn']} was not found", 404)
+        self.holders[ask["PolicyArn"]].remove(held)
+        return ""
+
+    def DetachUserPolicy(self, ask: dict[str, str]) -> str:  # noqa: N802
+        return self._detach("User", ask)
+
+    def DetachGroupPolicy(self, ask: dict[str, str]) -> str:  # noqa: N802
+        return self._detach("Group", ask)
+
+    def DetachRolePolicy(self, ask: dict[str, str]) -> str:  # noqa: N802
+        return self._detach("Role", ask)
 
     def _of(self, ask: dict[str, str]) -> dict[str, str]:
         if ask["UserName"] not in self.keys:
@@ -388,6 +500,7 @@ class Aws:
 
 
 def _changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    resolver = Resolver({"Resources": old})
     for name, each in new.items():
         if name not in old:
             yield {"Action": "Add", "LogicalResourceId": name, "ResourceType": each["Type"]}
@@ -395,11 +508,11 @@ def _changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[dict[str, Any
             before, after = old[name].get("Properties", {}), each.get("Properties", {})
             names = [key for key in {**before, **after} if before.get(key) != after.get(key)]
             yield {"Action": "Modify", "LogicalResourceId": name, "ResourceType": each["Type"], "_names": names,
-                   "PhysicalResourceId": f"{name}-id", "Replacement": "True" if "BucketName" in names else "False"}  # fmt: skip  # noqa: E501
+                   "PhysicalResourceId": resolver.reference(name), "Replacement": "True" if "BucketName" in names else "False"}  # fmt: skip  # noqa: E501
     for name, each in old.items():
         if name not in new:
             yield {"Action": "Remove", "LogicalResourceId": name, "ResourceType": each["Type"],
-                   "PhysicalResourceId": f"{name}-id"}  # fmt: skip
+                   "PhysicalResourceId": resolver.reference(name)}  # fmt: skip
 
 
 def _fields(values: dict[str, Any]) -> str:

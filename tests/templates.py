@@ -67,7 +67,11 @@ class Resolver:
             return f"arn:aws:iam::{ACCOUNT}:oidc-provider/{properties['Url'].removeprefix('https://')}"
         if kind == "AWS::CertificateManager::Certificate":
             return f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/{name}"
-        return {"Distribution": "EDFDVBD6EXAMPLE", "Publisher": "mirror-Publisher"}.get(name, f"{name}-id")
+        return {
+            "Distribution": "EDFDVBD6EXAMPLE",
+            "Publisher": "mirror-Publisher",
+            "PublisherUser": "mirror-PublisherUser",
+        }.get(name, f"{name}-id")
 
     def attribute(self, name: str, attribute: str) -> str:
         kind = self.resources[name]["Type"]

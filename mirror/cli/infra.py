@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
-from functools import cached_property, wraps
+from dataclasses import dataclass, replace
+from functools import cached_property, partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from mirror.infra.blueprint import Blueprint, Identity, Mode, Publisher
 from mirror.infra.deployment import Deployment
 from mirror.infra.edge import new_reader
 from mirror.infra.github import Repository
-from mirror.infra.keys import Key, Rotation, store_in_file
+from mirror.infra.keys import Rotation, store_in_file
 from mirror.infra.stack import Action
 from mirror.model import Manifest
 from mirror.settings import CONFIG, Settings
@@ -32,6 +32,7 @@ from mirror.state import State
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from mirror.infra.keys import Key, Store
     from mirror.infra.stack import ChangeSet, Status
 
 _RISKY = (Action.REPLACE, Action.REMOVE)
@@ -76,10 +77,19 @@ class Site:
             readers=chosen.basic_auth,
             retention=chosen.retention_days,
             price_class=chosen.price_class,
-            publisher=self._publisher(),
+            publisher=self._publisher,
         )
-        blueprint.check()
         return Deployment(wanted=blueprint, account=self.account, progress=self.console)
+
+    @cached_property
+    def planned(self) -> Deployment:
+        """The same with what GitHub says of the repository, checked; raise `MirrorError` for what does not fit."""
+        deployment = self.deployment
+        if deployment.wanted.publisher.identity is not self.session.settings.deploy_identity:
+            self.console.say("DEPLOY_REPOSITORY is empty: no role for publishing jobs is made")
+        wanted = replace(deployment.wanted, publisher=self._confirmed(deployment.wanted.publisher))
+        wanted.check()
+        return replace(deployment, wanted=wanted)
 
     @property
     def repository(self) -> Repository:
@@ -91,26 +101,54 @@ class Site:
             )
         return Repository(name=chosen.deploy_repository, environment=chosen.deploy_environment)
 
+    @property
     def _publisher(self) -> Publisher:
         chosen = self.session.settings
         identity = chosen.deploy_identity
         if identity in (Identity.GITHUB, Identity.GITLAB) and not chosen.deploy_repository:
-            self.console.say("DEPLOY_REPOSITORY is empty: no role for publishing jobs is made")
             identity = Identity.NONE
-        numbers = chosen.deploy_repository_id, chosen.deploy_owner_id
-        if identity is Identity.GITHUB and not all(numbers) and Repository.reachable():
-            found = self.repository.numbers()
-            numbers = found.repository, found.owner
-            self.remember({"DEPLOY_REPOSITORY_ID": numbers[0], "DEPLOY_OWNER_ID": numbers[1]})
         return Publisher(
             identity=identity,
             repository=chosen.deploy_repository,
-            repository_id=numbers[0],
-            owner_id=numbers[1],
+            repository_id=chosen.deploy_repository_id,
+            owner_id=chosen.deploy_owner_id,
             environment=chosen.deploy_environment,
             branch=chosen.deploy_branch,
             host=chosen.gitlab_url,
         )
+
+    def _confirmed(self, publisher: Publisher) -> Publisher:
+        """The publisher as GitHub knows it, where gh is at hand: a role tied to anything else could not be assumed."""
+        if publisher.identity is not Identity.GITHUB or not Repository.reachable():
+            return publisher
+        stated = {"DEPLOY_REPOSITORY_ID": publisher.repository_id, "DEPLOY_OWNER_ID": publisher.owner_id}
+        try:
+            found = self.repository.facts()
+        except RemoteError as error:
+            if not all(stated.values()):
+                raise
+            self.console.say(f"{', '.join(stated)} are taken as they are: {error}")
+            return publisher
+        for (key, number), real in zip(stated.items(), (found.number, found.owner), strict=True):
+            if number not in ("", real):
+                raise MirrorError(
+                    f"{key} is {number}, and GitHub says {real} for {publisher.repository}",
+                    hint=f"if DEPLOY_REPOSITORY was changed, empty {' and '.join(stated)}: they are looked up again; "
+                    "if not, the repository has moved, or somebody else has its name now",
+                )
+        return replace(publisher, repository=found.name, repository_id=found.number, owner_id=found.owner)
+
+    def _identity(self) -> dict[str, str]:
+        """What GitHub said, where the settings do not have it."""
+        chosen, publisher = self.session.settings, self.planned.wanted.publisher
+        if publisher.identity is not Identity.GITHUB:
+            return {}
+        known = {
+            "DEPLOY_REPOSITORY": (chosen.deploy_repository, publisher.repository),
+            "DEPLOY_REPOSITORY_ID": (chosen.deploy_repository_id, publisher.repository_id),
+            "DEPLOY_OWNER_ID": (chosen.deploy_owner_id, publisher.owner_id),
+        }
+        return {key: real for key, (stated, real) in known.items() if stated != real}
 
     def remember(self, values: Mapping[str, str]) -> None:
         """Write settings back, and say so."""
@@ -126,7 +164,7 @@ class Site:
 
     def up(self, *, yes: bool) -> bool:
         """Make the stack what the settings say, and write what a run must know; say whether it was agreed to."""
-        deployment = self.deployment
+        deployment = self.planned
         deployment.stack.prepare()
         changes = deployment.propose()
         self.show(changes)
@@ -137,8 +175,8 @@ class Site:
                 deployment.stack.discard(changes)
                 self.console.say("Nothing was changed")
                 return False
-            status = deployment.stack.execute(changes)
-        self.remember({**self._settings(status), **self._destination(status)})
+            status = deployment.execute(changes)
+        self.remember({**self._identity(), **self._settings(status), **self._destination(status)})
         self.console.say(f"The mirror will be at {status.outputs['BaseUrl']}simple/")
         return True
 
@@ -240,7 +278,7 @@ def plan(site: Site) -> int:
 
     Example: mirror infra plan
     """
-    changes = site.deployment.propose()
+    changes = site.planned.propose()
     if site.session.flags["as_json"]:
         fields = ("action", "name", "kind", "identity", "detail")
         site.console.data(json.dumps([{name: getattr(c, name) for name in fields} for c in changes.changes], indent=1))
@@ -257,7 +295,7 @@ def template(site: Site) -> int:
 
     Example: mirror infra template
     """
-    site.console.data(site.deployment.template())
+    site.console.data(site.planned.template())
     return 0
 
 
@@ -283,19 +321,19 @@ def down(site: Site) -> int:
     Example: mirror infra down
     """
     deployment, bucket = site.deployment, site.deployment.bucket()
-    there = bucket.exists()
+    found, there = deployment.stack.status(), bucket.exists()
+    if found is None and not there:
+        site.console.say(f"There is neither a stack {deployment.wanted.stack} nor a bucket {bucket.name}")
+        return 0
+    if found is not None:
+        deployment.require_bucket(found)
     if there:
         contents = bucket.refuse_doubts(deployment.wanted.stack)
         items = contents.versions + contents.markers
         site.console.say(f"Bucket {bucket.name}: {items} versions and markers, {contents.size / 1e9:.2f} GB")
-        _require_consent(site, bucket.name)
-    elif deployment.stack.status() is None:
-        site.console.say(f"There is neither a stack {deployment.wanted.stack} nor a bucket {bucket.name}")
-        return 0
-    else:
-        _require_consent(site, bucket.name)
+    _require_consent(site, bucket.name)
     # The stack goes first: nobody is to read from a bucket that is half empty.
-    deployment.stack.delete()
+    deployment.delete()
     if there:
         bucket.remove(site.console, items=items)
     gone = ("CLOUDFRONT_DISTRIBUTION_ID", "CLOUDFRONT_DOMAIN", "BASE_URL")
@@ -337,10 +375,14 @@ def _rotate(site: Site, file: Path | None) -> str:
         account=site.account, user=user, record=workspace.state / "rotation.json", progress=site.console
     )
     with workspace.claimed():
-        return rotation.run(store_in_file(file, site.session.settings.stack_name) if file else _store_on_github(site))
+        return rotation.run(partial(_place, site, file))
 
 
-def _store_on_github(site: Site) -> Callable[[Key], None]:
+def _place(site: Site, file: Path | None) -> Store:
+    return store_in_file(file, site.session.settings.stack_name) if file else _store_on_github(site)
+
+
+def _store_on_github(site: Site) -> Store:
     repository = site.repository
     if not Repository.reachable():
         raise MirrorError("gh is not installed, so the key has no place to go", hint="name one: --credentials-file")

@@ -17,11 +17,15 @@ _SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
-    """GitHub's own numbers of a repository and of its owner; they stay when names are given to others."""
+class Facts:
+    """What GitHub knows of a repository."""
 
-    repository: str
+    name: str
+    """`owner/name` in GitHub's own spelling, as its tokens have it."""
+    number: str
+    """GitHub's own number of the repository: it stays when names are given to others."""
     owner: str
+    """GitHub's own number of the owner."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +41,16 @@ class Repository:
         """Whether gh is installed."""
         return shutil.which("gh") is not None
 
-    def numbers(self) -> Numbers:
-        """Look up the numbers that a trust policy is tied to."""
+    def facts(self) -> Facts:
+        """Look up what a trust policy is tied to."""
         answer = self._gh("api", f"repos/{self.name}")
         try:
             document = json.loads(answer)
-            return Numbers(str(int(document["id"])), str(int(document["owner"]["id"])))
+            return Facts(str(document["full_name"]), str(int(document["id"])), str(int(document["owner"]["id"])))
         except (ValueError, KeyError, TypeError) as error:
-            raise RemoteError(f"gh api repos/{self.name}: the answer has no id", hint="is gh up to date?") from error
+            raise RemoteError(
+                f"gh api repos/{self.name}: the answer has no name or id", hint="is gh up to date?"
+            ) from error
 
     def ensure_environment(self) -> None:
         """Make the environment unless it is there; its protection rules stay as they are."""

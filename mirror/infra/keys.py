@@ -2,23 +2,27 @@
 
 The order is: make the new key, prove it, store it, put the old one out of use, delete it. What has been reached is
 kept in a small file without any secret, so that a rotation that was interrupted is taken up by the next run: a key
-whose secret was lost on the way is deleted, a stored one is gone on with.
+whose secret was lost on the way is deleted, a stored one is gone on with, and one that may be stored or not is taken
+for stored until the next one is.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mirror.errors import ConflictError, MirrorError, RemoteError
 from mirror.files import write
-from mirror.infra.aws import translated
+from mirror.infra.aws import Refused, translated
 from mirror.model import Word
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from mirror.infra.aws import Account, Client
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
 _LIMIT = 2
 """Keys that IAM lets a user have."""
+_MISSING = "NoSuchEntity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +41,17 @@ class Key:
     secret: str = field(repr=False)
 
 
+Store = Callable[[Key], None]
+"""Puts a key where publishers find it, or raises when it is not there."""
+
+
 class Step(Word):
     """How far a rotation got."""
 
     MAKING = "making"
     """A key was asked for, or made; nobody but this run knew its secret."""
+    STORING = "storing"
+    """The new key works; whether it got to where publishers find it is not known."""
     STORED = "stored"
     """The new key is where publishers find it."""
 
@@ -53,6 +64,51 @@ class _Record:
     user: str
     before: tuple[str, ...]
     new: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class User:
+    """A user and its access keys. Every method raises `RemoteError` when IAM refuses."""
+
+    iam: Client
+    name: str
+
+    def keys(self) -> dict[str, bool]:
+        """Every key by its name, and whether it is active."""
+        with self._translated("ListAccessKeys"):
+            found = self.iam.list_access_keys(UserName=self.name)["AccessKeyMetadata"]
+        return {each["AccessKeyId"]: each["Status"] == "Active" for each in found}
+
+    def make(self) -> Key:
+        """Make a key; nobody can read its secret again."""
+        with self._translated("CreateAccessKey"):
+            made = self.iam.create_access_key(UserName=self.name)["AccessKey"]
+        return Key(made["AccessKeyId"], made["SecretAccessKey"])
+
+    def disable(self, key: str) -> None:
+        """Put a key out of use; it can be brought back."""
+        with self._translated("UpdateAccessKey"):
+            self.iam.update_access_key(UserName=self.name, AccessKeyId=key, Status="Inactive")
+
+    def delete(self, key: str) -> None:
+        """Delete a key."""
+        with self._translated("DeleteAccessKey"):
+            self.iam.delete_access_key(UserName=self.name, AccessKeyId=key)
+
+    def clear(self) -> tuple[str, ...]:
+        """Delete every key, and return their names; a user who is gone has none. IAM deletes no user with a key."""
+        try:
+            names = tuple(self.keys())
+        except Refused as error:
+            if error.code == _MISSING:
+                return ()
+            raise
+        for name in names:
+            self.delete(name)
+        return names
+
+    def _translated(self, action: str) -> AbstractContextManager[None]:
+        return translated(f"user {self.name}", f"iam:{action}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,33 +126,40 @@ class Rotation:
     """Seconds that a new key may take until it is known everywhere."""
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
 
-    def run(self, store: Callable[[Key], None]) -> str:
-        """Rotate, and return the new key's name. `store` puts a key where publishers find it, or raises.
+    def run(self, place: Callable[[], Store]) -> str:
+        """Rotate, and return the new key's name.
 
-        Raise `MirrorError` when the user has two keys and neither is provably idle.
+        `place` is asked for a store before a key is made, and raises where none could be kept. Raise `MirrorError` when
+        the user has two keys and neither is provably idle.
         """
         left = self._load()
         if left is not None and left.step is Step.STORED:
             self.progress.say(f"Going on with the rotation to {left.new}")
             return self._retire(left)
-        if left is not None:
+        store = place()
+        if left is not None and left.step is Step.MAKING:
             self._forget_lost(left)
-        before = self._room()
-        made = _Record(step=Step.MAKING, user=self.user, before=before)
+            left = None
+        before = self._room(left)
+        making = _Record(step=Step.MAKING, user=self.user, before=before)
         # Written before the key is asked for: whatever key is new afterwards was made by this rotation.
-        self._save(made)
-        key = self._make()
+        self._save(making)
+        key = self._user.make()
         self._prove(key)
-        store(key)
-        self.progress.say(f"{key.name} works and is stored")
-        stored = _Record(step=Step.STORED, user=self.user, before=before, new=key.name)
+        self._store(key, making, store)
+        stored = replace(making, step=Step.STORED, new=key.name)
         self._save(stored)
         return self._retire(stored)
 
-    def _make(self) -> Key:
-        with translated(f"user {self.user}", "iam:CreateAccessKey"):
-            made = self._iam.create_access_key(UserName=self.user)["AccessKey"]
-        return Key(made["AccessKeyId"], made["SecretAccessKey"])
+    def _store(self, key: Key, making: _Record, store: Store) -> None:
+        # From here on publishers may have it: a run that ends in between must not take it from them.
+        self._save(replace(making, step=Step.STORING, new=key.name))
+        try:
+            store(key)
+        except Exception:
+            self._save(making)
+            raise
+        self.progress.say(f"{key.name} works and is stored")
 
     def _prove(self, key: Key) -> None:
         """Ask with the new key who it is until AWS knows it: that takes some seconds."""
@@ -119,7 +182,7 @@ class Rotation:
             raise RemoteError(f"{key.name} belongs to {arn}, not to {self.user}", hint="nothing was stored")
 
     def _retire(self, stored: _Record) -> str:
-        keys = self._keys()
+        keys = self._user.keys()
         if stored.new not in keys:
             self.record.unlink(missing_ok=True)
             raise ConflictError(
@@ -128,49 +191,43 @@ class Rotation:
         # Out of use before it is gone: until the next line runs, an inactive key can be brought back at once.
         old = [name for name in stored.before if name in keys]
         for name in old:
-            with translated(f"user {self.user}", "iam:UpdateAccessKey"):
-                self._iam.update_access_key(UserName=self.user, AccessKeyId=name, Status="Inactive")
+            self._user.disable(name)
         for name in old:
-            self._delete(name)
+            self._user.delete(name)
             self.progress.say(f"{name} is deleted")
         self.record.unlink(missing_ok=True)
         return stored.new
 
     def _forget_lost(self, left: _Record) -> None:
-        for name in self._keys():
-            if name not in left.before:
-                self.progress.say(f"{name} was made by a rotation that was interrupted before it was stored")
-                self._delete(name)
+        for name in sorted(set(self._user.keys()) - set(left.before)):
+            self.progress.say(f"{name} was made by a rotation that was interrupted before it was stored")
+            self._user.delete(name)
         self.record.unlink(missing_ok=True)
 
-    def _room(self) -> tuple[str, ...]:
-        """The keys that are there, after making room for one more."""
-        keys = self._keys()
+    def _room(self, storing: _Record | None) -> tuple[str, ...]:
+        """The keys that are there, after making room for one more.
+
+        When a rotation was interrupted while it stored a key, that one stays: publishers may have it already.
+        """
+        keys = self._user.keys()
         if len(keys) < _LIMIT:
             return tuple(keys)
         idle = [name for name, active in keys.items() if not active]
+        if storing is not None and storing.new in keys:
+            idle = [name for name in storing.before if name in keys]
         if not idle:
             raise MirrorError(
                 f"user {self.user} has two active keys ({', '.join(keys)}), and IAM allows no third",
                 hint="find out which one nobody uses (IAM console, last used) and make it inactive; then run again",
             )
-        self.progress.say(f"{idle[0]} is inactive; it makes room")
-        self._delete(idle[0])
+        why = "was replaced" if storing is not None else "is inactive"
+        self.progress.say(f"{idle[0]} {why}; it makes room")
+        self._user.delete(idle[0])
         return tuple(name for name in keys if name != idle[0])
 
-    def _keys(self) -> dict[str, bool]:
-        """Every key of the user by its name, and whether it is active."""
-        with translated(f"user {self.user}", "iam:ListAccessKeys"):
-            found = self._iam.list_access_keys(UserName=self.user)["AccessKeyMetadata"]
-        return {each["AccessKeyId"]: each["Status"] == "Active" for each in found}
-
-    def _delete(self, name: str) -> None:
-        with translated(f"user {self.user}", "iam:DeleteAccessKey"):
-            self._iam.delete_access_key(UserName=self.user, AccessKeyId=name)
-
     @property
-    def _iam(self) -> Client:
-        return self.account.client("iam")
+    def _user(self) -> User:
+        return User(iam=self.account.client("iam"), name=self.user)
 
     def _save(self, record: _Record) -> None:
         fields = {"step": record.step, "user": record.user, "before": record.before, "new": record.new}
@@ -197,20 +254,29 @@ class Rotation:
         return found
 
 
-def store_in_file(path: Path, profile: str) -> Callable[[Key], None]:
+def store_in_file(path: Path, profile: str) -> Store:
     """A store that writes a new AWS credentials file which only its owner may read, and never over another.
 
-    Raise `MirrorError` when the file is there already or cannot be written.
+    Raise `MirrorError`, at once and not only when there is a key, when the file is there already or cannot be written.
     """
 
     def store(key: Key) -> None:
         text = f"[{profile}]\naws_access_key_id = {key.name}\naws_secret_access_key = {key.secret}\n"
-        try:
-            path.touch(mode=0o600, exist_ok=False)
+        with _creating(path):
             path.write_text(text, "ascii")
-        except OSError as error:
-            raise MirrorError(
-                f"cannot write {path}: {error.strerror or error}", hint="name another file with --credentials-file"
-            ) from error
 
+    # Permissions do not tell whether a file can be made; making one does.
+    with _creating(path):
+        path.unlink()
     return store
+
+
+@contextmanager
+def _creating(path: Path) -> Iterator[None]:
+    try:
+        path.touch(mode=0o600, exist_ok=False)
+        yield
+    except OSError as error:
+        raise MirrorError(
+            f"cannot write {path}: {error.strerror or error}", hint="name a new file with --credentials-file"
+        ) from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mirror.errors import ConflictError, MirrorError, RemoteError
 from mirror.infra.aws import Refused, translated
+from mirror.infra.template import TAG
 from mirror.model import Word
 
 if TYPE_CHECKING:
@@ -23,9 +24,13 @@ _NOTHING = ("didn't contain changes", "no updates are to be performed")
 _SOON = 0.5
 """Seconds between two looks at a change set: it takes a few at most."""
 _UNBORN = frozenset({"REVIEW_IN_PROGRESS"})
-_STILLBORN = frozenset({"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED"})
-"""A stack whose creation failed: it holds nothing, and can only be deleted."""
-_STUCK = frozenset({"UPDATE_ROLLBACK_FAILED", "DELETE_FAILED", "IMPORT_ROLLBACK_FAILED"})
+_STILLBORN = frozenset({"ROLLBACK_COMPLETE"})
+"""A stack whose creation failed and was undone: it holds nothing, and can only be deleted."""
+_HALF = frozenset({"CREATE_FAILED", "ROLLBACK_FAILED", "DELETE_FAILED"})
+"""A stack that holds some of its resources, and can only be deleted."""
+_STUCK = frozenset({"UPDATE_ROLLBACK_FAILED", "IMPORT_ROLLBACK_FAILED"})
+_KEPT = "DELETE_SKIPPED"
+_GONE = "DELETE_COMPLETE"
 
 
 class Action(Word):
@@ -51,6 +56,10 @@ class Change:
     """What it is called in the account, if it is there."""
     detail: str = ""
     """The properties that change."""
+
+
+_OUTPUTS = Change(action=Action.CHANGE, name="Outputs", kind="of the stack")
+"""What a change set is about that touches no resource, and is none that CloudFormation finds empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +89,16 @@ class Status:
     outputs: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """One resource of a stack."""
+
+    identity: str
+    """What it is called in the account; empty until it is made."""
+    kept: bool
+    """Whether the stack let go of it, and it stayed in the account."""
+
+
 class StackFailedError(RemoteError):
     """A change could not be made and was rolled back; `resource` is the first that failed, `reason` why."""
 
@@ -91,7 +110,11 @@ class StackFailedError(RemoteError):
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """One stack by its name. Every method raises `RemoteError` when CloudFormation refuses or does not answer."""
+    """One stack by its name.
+
+    Every method raises `RemoteError` when CloudFormation refuses or does not answer, and `MirrorError` when a stack
+    that somebody else made has this name: nothing of it is read or touched.
+    """
 
     client: Client
     name: str
@@ -112,6 +135,13 @@ class Stack:
             if error.code == "ValidationError" and "does not exist" in error.reason:
                 return None
             raise
+        # A stack that is only proposed holds nothing, and has no tags yet.
+        made = next((tag["Value"] for tag in found.get("Tags", ()) if tag["Key"] == TAG), "")
+        if made != self.name and found["StackStatus"] not in _UNBORN:
+            raise MirrorError(
+                f"stack {self.name} was made by somebody else (its tag {TAG} is {made or 'not there'})",
+                hint="nothing was touched; choose another STACK_NAME",
+            )
         outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", ())}
         return Status(
             arn=found["StackId"],
@@ -120,15 +150,16 @@ class Stack:
             outputs=outputs,
         )
 
-    def resources(self) -> Mapping[str, str]:
-        """What the stack holds: name in the template -> name in the account."""
+    def resources(self) -> Mapping[str, Resource]:
+        """What the stack holds, and what it left in the account, by its name in the template."""
         with translated(f"stack {self.name}", "cloudformation:DescribeStackResources"):
             found = self.client.describe_stack_resources(StackName=self.name)["StackResources"]
-        gone = "DELETE_COMPLETE"
         return {
-            each["LogicalResourceId"]: each.get("PhysicalResourceId", "")
+            each["LogicalResourceId"]: Resource(
+                identity=each.get("PhysicalResourceId", ""), kept=each["ResourceStatus"] == _KEPT
+            )
             for each in found
-            if each["ResourceStatus"] != gone
+            if each["ResourceStatus"] != _GONE
         }
 
     def prepare(self) -> None:
@@ -144,11 +175,18 @@ class Stack:
         if found is not None and found.state in _STILLBORN:
             self.progress.say(f"Stack {self.name}: an earlier creation failed ({found.state}); clearing it away")
             self.delete()
-        elif found is not None and found.state in _STUCK:
+        elif found is not None:
+            self._refuse_stuck(found)
+
+    def _refuse_stuck(self, found: Status) -> None:
+        hints = {
+            **dict.fromkeys(_HALF, "`mirror infra down` deletes what is left; then run again"),
+            **dict.fromkeys(_STUCK, "continue the update rollback in the CloudFormation console, then run again"),
+        }
+        if found.state in hints:
             raise MirrorError(
                 f"stack {self.name} is stuck in {found.state}: {found.reason or 'no reason is given'}",
-                hint="continue the update rollback in the CloudFormation console, or delete the stack there, "
-                "then run again",
+                hint=hints[found.state],
             )
 
     def propose(self, template: str) -> ChangeSet:
@@ -162,6 +200,8 @@ class Stack:
                 f"stack {self.name} is left from a creation that failed ({found.state})",
                 hint="`mirror infra up` clears it away and makes it anew",
             )
+        if found is not None:
+            self._refuse_stuck(found)
         creates = found is None or found.state in _UNBORN
         # Named after what it says and when: a name may be used once, and an abandoned one is easily told.
         digest = hashlib.sha256(template.encode("utf-8")).hexdigest()[:12]
@@ -172,7 +212,7 @@ class Stack:
                 ChangeSetType="CREATE" if creates else "UPDATE",
                 TemplateBody=template,
                 Capabilities=_CAPABILITIES,
-                Tags=[{"Key": "mirror:stack", "Value": self.name}],
+                Tags=[{"Key": TAG, "Value": self.name}],
             )["Id"]
         described = self._described(arn)
         if described["Status"] == "FAILED":
@@ -184,7 +224,7 @@ class Stack:
                 f"stack {self.name}: CloudFormation refuses the template: {reason}",
                 hint="nothing was changed; `mirror infra template` prints what was asked for",
             )
-        return ChangeSet(arn=arn, changes=tuple(self._changes(described)), creates=creates)
+        return ChangeSet(arn=arn, changes=tuple(self._changes(described)) or (_OUTPUTS,), creates=creates)
 
     def _described(self, arn: str) -> dict[str, Any]:
         deadline = time.monotonic() + self.patience
@@ -260,7 +300,7 @@ class Stack:
         kind = failure["ResourceType"] if failure else "AWS::CloudFormation::Stack"
         return StackFailedError(
             f"stack {self.name} ended in {state}: {resource} ({kind}): {reason}",
-            resource=resource, reason=reason, hint=_advice(kind, reason),
+            resource=resource, reason=reason, hint=_advice(kind, reason, state),
         )  # fmt: skip
 
     def _settle(
@@ -340,7 +380,7 @@ def _change(stated: dict[str, Any]) -> Change:
     )
 
 
-def _advice(kind: str, reason: str) -> str:
+def _advice(kind: str, reason: str, state: str) -> str:
     text = reason.lower()
     if kind == "AWS::S3::Bucket" and "exist" in text:
         return "a bucket of this name is there already: choose another BUCKET_NAME, or STACK_NAME where it is empty"
@@ -353,4 +393,8 @@ def _advice(kind: str, reason: str) -> str:
         return "the provider was made meanwhile; run again, and it is used as it is"
     if kind == "AWS::CloudFront::Distribution" and ("cname" in text or "alias" in text):
         return "another distribution serves this DOMAIN: take it out there first"
-    return "nothing is left half done; mend what it says and run again"
+    if state.endswith("ROLLBACK_COMPLETE"):
+        return "nothing is left half done; mend what it says and run again"
+    if state in _HALF:
+        return "some of it still stands; mend what it says, and `mirror infra down` goes on where this ended"
+    return "mend what it says; `mirror infra status` shows the stack as it stands"

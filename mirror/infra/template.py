@@ -21,7 +21,11 @@ Resource = dict[str, Any]
 LIMIT = 51_200
 """Bytes that CloudFormation takes as a template in the request itself."""
 TAG = "mirror:stack"
-"""The tag by which a bucket is known as a stack's."""
+"""The tag by which a stack is known as ours, and a bucket as that stack's."""
+USER = "PublisherUser"
+"""The publishing user. Another name than the role's: CloudFormation does not change the type of a resource."""
+PRUNE_POLICY = "PrunePolicy"
+"""The policy that is attached by hand."""
 
 _CLOUDFRONT_ZONE = "Z2FDTNDATAQYW2"
 _CACHING_OPTIMIZED = "658327ea-f89d-4fab-a63d-7e88639e58f6"
@@ -297,7 +301,7 @@ def _identity(blueprint: Blueprint) -> dict[str, Resource]:
         return {}
     attached = [_ref("PublishPolicy")]
     if kind is Identity.USER:
-        who = {"Publisher": {"Type": "AWS::IAM::User", "Properties": {"ManagedPolicyArns": attached}}}
+        who = {USER: {"Type": "AWS::IAM::User", "Properties": {"ManagedPolicyArns": attached}}}
     else:
         who = _role(blueprint, attached)
     objects = _objects((*policy.PUBLISHED, *policy.REMOVED))
@@ -308,7 +312,7 @@ def _identity(blueprint: Blueprint) -> dict[str, Resource]:
             policy.document(*policy.publisher(_arn("Bucket"), objects, distribution)),
         ),
         # Attached to nobody: removing artifacts for good is asked for by hand, or granted on purpose.
-        "PrunePolicy": _managed_policy(
+        PRUNE_POLICY: _managed_policy(
             "Remove what no release of a mirror needs", policy.document(*policy.pruner(_objects(policy.PRUNED)))
         ),
         **who,
@@ -361,11 +365,11 @@ def _outputs(blueprint: Blueprint) -> dict[str, Any]:
     else:
         values["BaseUrl"] = _sub("https://${Bucket.RegionalDomainName}/")
     if blueprint.publisher.identity is Identity.USER:
-        values["UserName"] = _ref("Publisher")
+        values["UserName"] = _ref(USER)
     elif blueprint.publisher.identity is not Identity.NONE:
         values["RoleArn"] = _arn("Publisher")
     if blueprint.publisher.identity is not Identity.NONE:
-        values["PrunePolicyArn"] = _ref("PrunePolicy")
+        values["PrunePolicyArn"] = _ref(PRUNE_POLICY)
     return {name: {"Value": value} for name, value in values.items()}
 
 
