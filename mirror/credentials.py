@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from base64 import b64encode
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
@@ -38,6 +39,16 @@ def userinfo(url: str) -> tuple[str, str] | None:
     if parts.username is None:
         return None
     return unquote(parts.username), unquote(parts.password or "")
+
+
+def basic(user: str, password: str) -> str:
+    """The value of a header that tells who we are (RFC 7617)."""
+    text = f"{user}:{password}"
+    try:
+        data = text.encode("latin-1")  # as pip does
+    except UnicodeEncodeError:
+        data = text.encode()
+    return f"Basic {b64encode(data).decode('ascii')}"
 
 
 class Credentials:

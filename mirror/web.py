@@ -1,34 +1,35 @@
-"""The one door to HTTP: pooled connections, the system's certificates, proxies, netrc, retries, safe redirects."""
+"""The one door to HTTP: credentials, netrc, retries, safe redirects, and bodies that nobody can draw out for ever."""
 
 from __future__ import annotations
 
 import random
-import ssl
 import threading
 import time
-from collections import Counter
-from contextlib import contextmanager
+from collections import Counter, deque
+from contextlib import closing, contextmanager, suppress
+from functools import cached_property
+from itertools import islice
+from netrc import NetrcParseError, netrc
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-import requests
-import truststore
 import urllib3
-from requests.adapters import HTTPAdapter
-from requests.utils import get_netrc_auth
-from urllib3.exceptions import HTTPError, InsecureRequestWarning
+from urllib3.exceptions import HTTPError
+from urllib3.util import Timeout, make_headers, parse_url
 
 from mirror import __version__
-from mirror.credentials import origin, redact
-from mirror.errors import MirrorError, RemoteError
+from mirror.connections import Connections
+from mirror.credentials import Credentials, basic, origin, redact, strip
+from mirror.errors import RemoteError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
-    from mirror.credentials import Credentials
     from mirror.downloads.configuration import Network
 
+_REDIRECTS = 10
+"""How many are followed, one after the other."""
 _PASSING = (429, 500, 502, 503, 504)
 _LONGEST_WAIT = 30.0
 """Seconds; a host that asks for more by `Retry-After` is given up on rather than waited for."""
@@ -55,13 +56,16 @@ class Unreachable(RemoteError):
 class Reply:
     """A status, headers, and a body that is read once."""
 
-    def __init__(self, response: requests.Response, patience: float) -> None:
+    def __init__(self, response: urllib3.BaseHTTPResponse, url: str, patience: float) -> None:
         self._response = response
         self._patience = patience
-        self.status = response.status_code
+        self.status = response.status
         self.headers: Mapping[str, str] = response.headers
-        self.url = redact(response.url)
+        """By names in any case; several of one name are joined by `, `."""
+        self.url = url
         """Where the answer really came from, after redirects; without credentials."""
+        self.leads_to = response.get_redirect_location() or ""
+        """Where a redirect says that it is; empty for any other answer."""
 
     def body(self, limit: int) -> bytes:
         """The whole body, decompressed. Raise `RemoteError` above `limit` bytes, `Interrupted` for half a body."""
@@ -80,12 +84,14 @@ class Reply:
         `Content-Length` is reached.
         """
         # One buffer for the whole body: large blocks that come and go cost more than the bytes in them.
-        gathered, filled, since = memoryview(bytearray(_CHUNK + _PIECE)), 0, time.monotonic()
+        length = self._response.length_remaining
+        room = _CHUNK if length is None else min(length, _CHUNK)
+        gathered, filled, since = memoryview(bytearray(room + _PIECE)), 0, time.monotonic()
         try:
             for piece in self._pieces(decode=False):
                 gathered[filled : filled + len(piece)] = piece
                 filled += len(piece)
-                if filled >= _CHUNK or time.monotonic() - since > _GATHERED_FOR:
+                if filled >= room or time.monotonic() - since > _GATHERED_FOR:
                     yield gathered[:filled]
                     filled, since = 0, time.monotonic()
         except Interrupted:
@@ -95,11 +101,10 @@ class Reply:
         yield gathered[:filled]
 
     def _pieces(self, *, decode: bool) -> Iterator[bytes]:
-        raw = self._response.raw
         since, received = time.monotonic(), 0
         try:
             # `read1` gives what is there. `read` and `stream` wait for a full chunk, and so for ever on a slow drip.
-            while piece := raw.read1(_PIECE, decode_content=decode):
+            while piece := self._response.read1(_PIECE, decode_content=decode):
                 yield piece
                 received += len(piece)
                 now = time.monotonic()
@@ -109,6 +114,15 @@ class Reply:
                     since, received = now, 0
         except (HTTPError, OSError) as error:
             raise Interrupted(f"{self.url}: {_plain(error)}") from error
+
+    def close(self) -> None:
+        """End the connection, unless the body was read to its end: then it serves others already."""
+        self._response.close()
+
+    def leave(self) -> None:
+        """Read the few words of a redirect, so that its connection serves others; whoever says more is cut short."""
+        with closing(self), suppress(Interrupted):
+            deque(islice(self._pieces(decode=False), 4), maxlen=0)
 
 
 class Web:
@@ -120,124 +134,15 @@ class Web:
         """Keep up to `connections` open to each host. Raise `MirrorError` for a certificate that cannot be read."""
         self._network = network
         self._credentials = credentials
-        self._silent: Counter[tuple[str, str, int | None]] = Counter()
-        self._lock = threading.Lock()
-        self._session = _Session()
-        self._session.max_redirects = 10
-        self._session.headers["User-Agent"] = f"mirror/{__version__}"
-        for prefix in ("https://", "http://"):
-            self._session.mount(prefix, _Adapter(_context(network, environ), network, connections))
-        for host in network.trusted_hosts:
-            urllib3.disable_warnings(InsecureRequestWarning)
-            self._session.mount(f"https://{host}/", _Adapter(_unchecked(), network, connections))
-            if ":" not in host:
-                self._session.mount(f"https://{host}:", _Adapter(_unchecked(), network, connections))
-
-    def plain_text_refused(self, url: str) -> bool:
-        """Whether `url` is plain http to a host that is neither this machine nor trusted (standards U11, as pip)."""
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        trusted = {host, f"{host}:{parts.port}"} & set(self._network.trusted_hosts)
-        return parts.scheme == "http" and not trusted and host not in ("localhost", "::1") and host[:4] != "127."
-
-    @contextmanager
-    def request(self, method: str, url: str, headers: Mapping[str, str], *, follow: bool = True) -> Iterator[Reply]:
-        """Ask for `url` with the credentials of its origin; passing errors are retried, any status is an answer.
-
-        `method` is GET or HEAD. With `follow` redirects lead on. Raise `Unreachable` when there is no answer,
-        `RemoteError` for a redirect that must not be followed.
-        """
-        self._refuse_dead(url)
-        try:
-            response = self._session.request(
-                method,
-                url,
-                allow_redirects=follow,
-                headers=dict(headers),
-                auth=self._credentials.of(url) or self._session.netrc(url),
-                proxies=self._proxies(),
-                timeout=(self._network.timeout or None, self._network.timeout or None),
-                stream=True,
-            )
-        except (requests.TooManyRedirects, requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL) as error:
-            raise RemoteError(f"{redact(url)}: {_plain(error)}") from error
-        except (requests.RequestException, HTTPError, OSError) as error:
-            self._count(url, answered=False)
-            raise Unreachable(f"{redact(url)}: {_plain(error)}") from error
-        self._count(url, answered=True)
-        with response:
-            yield Reply(response, patience=4 * self._network.timeout or _FOREVER)
-
-    @staticmethod
-    def delay(attempt: int) -> float:
-        """Seconds to wait before an attempt (1 is the first repetition): longer each time, not in step with others."""
-        return min(0.25 * 2.0**attempt, 8.0) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-
-    def close(self) -> None:
-        """Close every connection."""
-        self._session.close()
-
-    def _proxies(self) -> dict[str, str]:
-        proxy = self._network.proxy
-        return {"http": proxy, "https": proxy} if proxy else {}
-
-    def _refuse_dead(self, url: str) -> None:
-        with self._lock:
-            silent = self._silent[origin(url)]
-        if silent >= _DEAD_AFTER:
-            raise Unreachable(
-                f"{redact(url)}: not asked, for the host left the last {silent} requests without an answer"
-            )
-
-    def _count(self, url: str, *, answered: bool) -> None:
-        with self._lock:
-            self._silent[origin(url)] = 0 if answered else self._silent[origin(url)] + 1
-
-
-class _Session(requests.Session):
-    """One that reads the environment and netrc once for each origin: for every request it would take half its time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._settings: dict[tuple[str, str, int | None], Mapping[str, Any]] = {}
-        self._netrc: dict[tuple[str, str, int | None], tuple[str, str] | Callable[..., Any]] = {}
-
-    def merge_environment_settings(self, url: Any, *given: Any, **named: Any) -> Any:
-        """Proxies and certificates for a URL; what we hand in is the same for every request."""
-        place = origin(str(url))
-        if place not in self._settings:
-            self._settings[place] = super().merge_environment_settings(url, *given, **named)
-        return dict(self._settings[place])
-
-    def netrc(self, url: str) -> tuple[str, str] | Callable[..., Any] | None:
-        """What netrc says of a host, and else an authentication that adds nothing; None where the URL has its own."""
-        if "@" in urlsplit(url).netloc:
-            return None
-        place = origin(url)
-        if place not in self._netrc:
-            self._netrc[place] = get_netrc_auth(url) or _nobody
-        return self._netrc[place]
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        target = super().get_redirect_target(resp)
-        if target is not None:
-            # Whoever can listen on the second leg could answer in the host's place (standards section 5.5).
-            scheme = urlsplit(urljoin(resp.url, target)).scheme
-            if scheme not in ("http", "https") or (resp.url.startswith("https:") and scheme != "https"):
-                raise requests.exceptions.InvalidSchema(f"it redirects to {scheme}, which is not followed")
-        return target
-
-
-def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
-
-
-class _Adapter(HTTPAdapter):
-    """Connections with one TLS context for all: reading the certificates anew for each would take 20 ms of it."""
-
-    def __init__(self, context: ssl.SSLContext, network: Network, connections: int) -> None:
-        self._context = context
-        retries = _Retry(
+        self._environ = environ
+        self._connections = Connections(network, environ, connections)
+        self._headers = {
+            "User-Agent": f"mirror/{__version__}",
+            "Accept": "*/*",
+            "Accept-Encoding": make_headers(accept_encoding=True)["accept-encoding"],
+        }
+        self._timeout = Timeout(connect=network.timeout or None, read=network.timeout or None)
+        self._retries = _Retry(
             total=network.retries,
             status_forcelist=_PASSING,
             backoff_factor=0.25,
@@ -246,56 +151,115 @@ class _Adapter(HTTPAdapter):
             allowed_methods={"GET", "HEAD"},
             raise_on_status=False,
         )
-        super().__init__(pool_connections=connections, pool_maxsize=connections, max_retries=retries)
+        self._silent: Counter[tuple[str, str, int | None]] = Counter()
+        self._lock = threading.Lock()
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+    def plain_text_refused(self, url: str) -> bool:
+        """Whether `url` is plain http to a host that is neither this machine nor trusted (standards U11, as pip)."""
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        local = host in ("localhost", "::1") or host.startswith("127.")
+        return parts.scheme == "http" and not local and not self._connections.trusts(url)
 
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> urllib3.ProxyManager:
-        manager: urllib3.ProxyManager = super().proxy_manager_for(proxy, ssl_context=self._context, **kwargs)
-        return manager
+    @contextmanager
+    def request(self, method: str, url: str, headers: Mapping[str, str], *, follow: bool = True) -> Iterator[Reply]:
+        """Ask for `url` with the credentials of its origin; passing errors are retried, any status is an answer.
 
-    def build_connection_pool_key_attributes(
-        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
-    ) -> Any:
-        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
-        # What is trusted stands in the context; urllib3 must not be told anything else.
-        return host, {}
+        `method` is GET or HEAD. With `follow` redirects lead on. Raise `Unreachable` when there is no answer,
+        `RemoteError` for a redirect that must not be followed.
+        """
+        try:
+            # What stands in a URL itself is meant for that one alone.
+            known = Credentials((url,)) if "@" in urlsplit(url).netloc else self._credentials
+            url = strip(url)
+        except ValueError as error:
+            raise RemoteError(f"{redact(url)}: {_plain(error)}") from error
+        reply = self._ask(method, url, headers, known)
+        followed = 0
+        while follow and reply.leads_to:
+            reply.leave()
+            if followed == _REDIRECTS:
+                raise RemoteError(f"{reply.url}: it redirects more than {_REDIRECTS} times")
+            followed += 1
+            reply = self._ask(method, _led(reply.url, reply.leads_to), headers, known)
+        with closing(reply):
+            yield reply
 
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Leave it to the context."""
+    @staticmethod
+    def delay(attempt: int) -> float:
+        """Seconds to wait before an attempt (1 is the first repetition): longer each time, not in step with others."""
+        return min(0.25 * 2.0**attempt, 8.0) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._connections.close()
+
+    def _ask(self, method: str, url: str, headers: Mapping[str, str], known: Credentials) -> Reply:
+        """Ask one host, and tell it who we are if that is known of its origin; redirects are answers."""
+        try:
+            self._refuse_dead(url)
+            response = self._connections.to(url).urlopen(
+                method,
+                url,
+                redirect=False,
+                headers={**self._headers, **headers, **self._authorization(url, known)},
+                retries=self._retries,
+                timeout=self._timeout,
+                preload_content=False,
+                decode_content=False,
+            )
+        except ValueError as error:
+            raise RemoteError(f"{url}: {_plain(error)}") from error
+        except (HTTPError, OSError) as error:
+            self._count(url, answered=False)
+            raise Unreachable(f"{url}: {_plain(error)}") from error
+        self._count(url, answered=True)
+        return Reply(response, url, patience=4 * self._network.timeout or _FOREVER)
+
+    def _authorization(self, url: str, known: Credentials) -> dict[str, str]:
+        pair = known.of(url)
+        if pair is None and self._netrc is not None:
+            user, account, password = self._netrc.authenticators(urlsplit(url).hostname or "") or ("", "", None)
+            pair = None if password is None else (user or account or "", password)
+        return {} if pair is None else {"Authorization": basic(*pair)}
+
+    @cached_property
+    def _netrc(self) -> netrc | None:
+        """As curl and pip find it; one that cannot be read is as good as none."""
+        named = self._environ.get("NETRC")
+        for place in ("~/.netrc", "~/_netrc") if named is None else (named,):
+            with suppress(OSError, RuntimeError, ValueError, NetrcParseError):
+                return netrc(Path(place).expanduser())
+        return None
+
+    def _refuse_dead(self, url: str) -> None:
+        with self._lock:
+            silent = self._silent[origin(url)]
+        if silent >= _DEAD_AFTER:
+            raise Unreachable(f"{url}: not asked, for the host left the last {silent} requests without an answer")
+
+    def _count(self, url: str, *, answered: bool) -> None:
+        with self._lock:
+            self._silent[origin(url)] = 0 if answered else self._silent[origin(url)] + 1
+
+
+def _led(url: str, location: str) -> str:
+    """Where a redirect leads, without credentials. Raise `RemoteError` for what must not be followed."""
+    try:
+        # Headers are read as Latin-1; what is not ASCII in them, hosts send as UTF-8.
+        target = parse_url(urljoin(url, location.encode("latin-1").decode("utf-8", "replace")))
+    except ValueError as error:
+        raise RemoteError(f"{url}: it redirects to what is no address: {_plain(error)}") from error
+    # Whoever can listen on the second leg could answer in the host's place (standards section 5.5).
+    if target.scheme not in ("http", "https") or (urlsplit(url).scheme, target.scheme) == ("https", "http"):
+        raise RemoteError(f"{url}: it redirects to {target.scheme}, which is not followed")
+    return target._replace(auth=None, fragment=None).url
 
 
 class _Retry(urllib3.Retry):
     def get_retry_after(self, response: urllib3.BaseHTTPResponse) -> float | None:
         wait = super().get_retry_after(response)
         return None if wait is None else min(wait, _LONGEST_WAIT)
-
-
-def _context(network: Network, environ: Mapping[str, str]) -> ssl.SSLContext:
-    place = network.cert or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or ""
-    try:
-        context = _trusting(place) if place else truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        if network.client_cert:
-            context.load_cert_chain(network.client_cert)
-    except (OSError, ssl.SSLError) as error:
-        named = network.client_cert if place and Path(place).exists() else place or network.client_cert
-        raise MirrorError(
-            f"cannot read the certificates in {named}: {_plain(error)}", hint="see pip's options cert and client-cert"
-        ) from error
-    return context
-
-
-def _trusting(place: str) -> ssl.SSLContext:
-    folder = Path(place).is_dir()
-    return ssl.create_default_context(cafile=None if folder else place, capath=place if folder else None)
-
-
-def _unchecked() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _plain(error: BaseException) -> str:

@@ -80,7 +80,7 @@ class DirectDownloader:
 
     @cached_property
     def _web(self) -> Web:
-        # A run that finds everything in the pool does not pay for importing requests, 0.1 s.
+        # A run that finds everything in the pool does not pay for importing the client, 0.1 s.
         from mirror.web import Web  # noqa: PLC0415
 
         configuration = self._configuration

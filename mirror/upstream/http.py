@@ -97,7 +97,7 @@ class HttpUpstream:
 
     @cached_property
     def _web(self) -> Web:
-        # A run whose pages are all fresh does not pay for importing requests, 0.1 s.
+        # A run whose pages are all fresh does not pay for importing the client, 0.1 s.
         from mirror.web import Web  # noqa: PLC0415
 
         configuration = self._configuration

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-import requests
-
 from mirror import filenames
+from mirror.credentials import Credentials
+from mirror.downloads.configuration import Network
+from mirror.errors import RemoteError
 from mirror.simple import html
+from mirror.web import Web
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,15 +41,21 @@ websockets werkzeug wrapt yarl zipp zstandard
 """.split()  # noqa: SIM905 - a list that people edit
 
 
+_LARGEST_PAGE = 64 << 20
+
+
 def make(folder: Path, index: str, names: list[str]) -> int:
     """Write poetry.lock and pyproject.toml into `folder`; return the number of packages that could be locked."""
-    with requests.Session() as session, ThreadPoolExecutor(16) as pool:
+    web = Web(Network(timeout=60), Credentials([index]), os.environ, connections=16)
+    with closing(web), ThreadPoolExecutor(16) as pool:
 
         def read(name: str) -> str:
             url = urljoin(index.rstrip("/") + "/", f"{name}/")
-            reply = session.get(url, headers={"Accept": "text/html"}, timeout=60)
-            reply.raise_for_status()
-            return _table(name, _newest(html.parse(reply.content, reply.url, name).files))
+            with web.request("GET", url, {"Accept": "text/html"}) as reply:
+                body = reply.body(_LARGEST_PAGE)
+            if reply.status != 200:
+                raise RemoteError(f"{reply.url} answers {reply.status}")
+            return _table(name, _newest(html.parse(body, reply.url, name).files))
 
         tables = [table for table in pool.map(read, names) if table]
     folder.mkdir(parents=True, exist_ok=True)
