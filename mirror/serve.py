@@ -322,7 +322,7 @@ def _artifact(request: Request, key: str, stream: io.FileIO) -> Response:
     headers = _headers(key, etag)
     span = _span(request, etag, size)
     if not _unchanged(request, etag) and request.method == "GET" and (span is None or span):
-        return _File(stream, span, size, headers)
+        return _body(stream, span, size, headers)
     stream.close()
     if _unchanged(request, etag):
         return _not_modified(headers)
@@ -331,15 +331,22 @@ def _artifact(request: Request, key: str, stream: io.FileIO) -> Response:
     return Response(headers={**headers, "Content-Length": str(size)})
 
 
-class _File(StreamingResponse):
-    """An open file, or the part of it between two places, closed whatever becomes of the client."""
+def _body(stream: io.FileIO, span: range | None, size: int, headers: Mapping[str, str]) -> Response:
+    """An open file, or the part of it between two places."""
+    status, sent = (200, range(size)) if span is None else (206, span)
+    headers = {**headers, **(_part(span, size) if span else {}), "Content-Length": str(len(sent))}
+    if len(sent) > _CHUNK:
+        return _File(stream, sent, status, headers)
+    # Little is read where it was opened: to go to another thread for it costs more than to send it.
+    with stream:
+        return Response(b"".join(_chunks(stream, sent)), status, headers)
 
-    def __init__(self, stream: io.FileIO, span: range | None, size: int, headers: Mapping[str, str]) -> None:
-        sent = range(size) if span is None else span
-        part = {} if span is None else _part(span, size)
-        super().__init__(
-            _chunks(stream, sent), 200 if span is None else 206, {**headers, **part, "Content-Length": str(len(sent))}
-        )
+
+class _File(StreamingResponse):
+    """A part of an open file, which is closed whatever becomes of the client."""
+
+    def __init__(self, stream: io.FileIO, sent: range, status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(_chunks(stream, sent), status, headers)
         self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
