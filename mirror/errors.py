@@ -11,7 +11,7 @@ MirrorError                 2   usage or configuration
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ INTERRUPTED = 130
 class MirrorError(Exception):
     """Say what went wrong and where; `hint` says what to do about it, on a line of its own."""
 
-    exit_code: ClassVar[int] = 2
+    exit_code: int = 2
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)

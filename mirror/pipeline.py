@@ -1,43 +1,30 @@
 """The pipeline: the phases in order, with the ports passed in.
 
-Each step takes the last one's result from memory, or from the state files when it runs alone.
+Each step takes the last one's result from memory, or from the state files when it runs alone. It imports its phase when
+it is called: a run loads nothing that it does not use.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from mirror.changes import Changes, Former, compare
-from mirror.coverage import Coverage, Expectation
 from mirror.errors import MirrorError
 from mirror.layout import SlashKeys
 from mirror.model import HOLES, Level, Manifest, Notice, Plan, Reason
-from mirror.phases.against import former_release, names_release
-from mirror.phases.consolidate import consolidate
-from mirror.phases.download import download
-from mirror.phases.export import export
-from mirror.phases.index import index
-from mirror.phases.invalidate import invalidate
-from mirror.phases.plan import plan
-from mirror.phases.prove import prove, trials
-from mirror.phases.prune import prune, prune_pool
-from mirror.phases.releases import releases
-from mirror.phases.rollback import rollback
-from mirror.phases.sync import sync
-from mirror.phases.verify import verify
-from mirror.phases.visit import SAMPLE, visit
-from mirror.selection import SdistPolicy, environments, select
 from mirror.state import Failures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from mirror.cdn.base import Cdn
+    from mirror.changes import Changes
     from mirror.clients.base import Client
+    from mirror.coverage import Coverage, Expectation
     from mirror.downloads.base import Downloader
     from mirror.installers.base import Here, Installer, Trial
     from mirror.lease import Owner
@@ -52,7 +39,7 @@ if TYPE_CHECKING:
     from mirror.pool import Pool
     from mirror.progress import Progress
     from mirror.publication import SyncResult
-    from mirror.selection import Selection
+    from mirror.selection import SdistPolicy, Selection
     from mirror.state import State
     from mirror.stores.base import Store
     from mirror.targets import Baseline, Target
@@ -93,37 +80,75 @@ class Address:
 
     url: str
     client: Client
-    store: Store | None = None
+    store: Store | None
     """What lies behind it, if that is known."""
-    sample: int = SAMPLE
+    sample: int
     """Files to read whole."""
-    jobs: int = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ports:
-    """The outside world."""
+class Ports(Protocol):
+    """The outside world. Each part is made when a phase first asks for it, so that none fails for want of another."""
 
-    upstream: Upstream
-    wheels: Downloader
-    sdists: Downloader
-    pool: Pool
-    stores: tuple[Store, ...]
-    progress: Progress
-    edges: tuple[Edge, ...] = ()
-    address: Callable[[], Address] | None = None
-    """Called when what is served is to be verified; None when nobody said where that is."""
+    @property
+    def upstream(self) -> Upstream:
+        """Where projects are looked up."""
+
+    @property
+    def wheels(self) -> Downloader:
+        """What fetches wheels."""
+
+    @property
+    def sdists(self) -> Downloader:
+        """What fetches sdists, and wheels that need no pip."""
+
+    @property
+    def pool(self) -> Pool:
+        """What was downloaded."""
+
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        """The destinations. Raise `MirrorError` for one that makes no sense; none is asked anything yet."""
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """The CDNs in front of them."""
+
+    @property
+    def site(self) -> Callable[[], Address] | None:
+        """Called when what is served is to be verified; None when nobody said where that is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switches:
     """How a run behaves."""
 
+    jobs: int = 16
+    """Requests to a destination, or to the site, at once."""
     dry_run: bool = False
     allow_shrink: bool = False
     rehash: bool = False
     check_remote: bool = False
     offline: bool = False
+
+
+class Incomplete(MirrorError):
+    """The worst error that a destination ended in, when others did not; `answers` is what those gave."""
+
+    def __init__(self, worst: MirrorError, answers: tuple[Any, ...]) -> None:
+        super().__init__(worst.message, hint=worst.hint)
+        self.exit_code = worst.exit_code
+        self.answers = answers
+
+
+@contextmanager
+def known(act: Callable[[], tuple[_Answer, ...]]) -> Iterator[tuple[_Answer, ...]]:
+    """What `act` learns of the destinations, for the block to hand out; what it could not learn is raised after it."""
+    try:
+        answers = act()
+    except Incomplete as incomplete:
+        yield incomplete.answers
+        raise
+    yield answers
 
 
 @dataclass(kw_only=True)
@@ -134,6 +159,7 @@ class Pipeline:
     """Called when a phase needs the locks; the ones after `plan` work from the state files alone."""
     choice: Choice
     ports: Ports
+    progress: Progress
     workspace: Workspace
     state: State
     owner: Owner
@@ -141,6 +167,8 @@ class Pipeline:
 
     def refresh(self) -> tuple[Coverage, ...]:
         """Bring the mirror up to date with the locks and prove it; one coverage for each destination."""
+        # What is wrong with where it goes should not be noticed after an hour of downloads.
+        _ = self.ports.stores, self.ports.edges, self.ports.site
         self.export()
         planned = self.plan()
         self.download(planned)
@@ -156,18 +184,14 @@ class Pipeline:
 
     def export(self) -> ExportResult:
         """Write the requirements files beside each lock."""
-        return export(self.locks, self.ports.progress, dry_run=self.switches.dry_run)
+        from mirror.phases.export import export
+
+        return export(self.locks, self.progress, dry_run=self.switches.dry_run)
 
     def plan(self) -> Plan:
         """Choose the files, asking each project's page once."""
-        planned = plan(
-            self.selections,
-            self.ports.upstream,
-            self.ports.pool.names(),
-            self.ports.progress,
-            sdists=self.choice.sdists,
-        )
-        self.ports.progress.notices(planned.notices)
+        planned = self._planned(self.selections)
+        self.progress.notices(planned.notices)
         if not self.switches.dry_run:
             # Holes are kept for `verify`, which finds out by itself what is covered or excluded.
             self.state.save(replace(planned, cells=tuple(cell for cell in planned.cells if cell.reason in HOLES)))
@@ -179,26 +203,34 @@ class Pipeline:
         `former` reads a lock as it was at a ref; None when it was not there. Raise `MirrorError` when nothing is known
         by the name `against`.
         """
+        from mirror.changes import Former, compare
+        from mirror.phases.against import former_release, names_release
+
         choice = self.choice
         if names_release(against):
             store = self.ports.stores[0]
             before = former_release(store, against, planned, self.selections, choice.platforms, choice.baseline)
         else:
             locks = tuple(old for lock in self.locks if (old := former(lock, against)) is not None)
-            before = Former.of_plan(against, self._planned(locks))
+            before = Former.of_plan(against, self._planned(self._former(locks)))
         return compare(before, planned)
 
-    def _planned(self, locks: tuple[Lock, ...]) -> Plan:
-        """The plan for other locks than ours."""
+    def _former(self, locks: tuple[Lock, ...]) -> tuple[Selection, ...]:
+        """What other locks than ours say; one that admits no Python of today's has nothing that could be compared."""
         pythons = self.choice.pythons
-        # One that admits no Python of today's has nothing that could be compared.
         admitting = [lock for lock in locks if any(map(lock.patches, pythons or lock.pythons()))]
-        selections = tuple(chain.from_iterable(map(self._select, admitting)))
+        return tuple(chain.from_iterable(map(self._select, admitting)))
+
+    def _planned(self, selections: tuple[Selection, ...]) -> Plan:
+        from mirror.phases.plan import plan
+
         ports = self.ports
-        return plan(selections, ports.upstream, ports.pool.names(), ports.progress, sdists=self.choice.sdists)
+        return plan(selections, ports.upstream, ports.pool.names(), self.progress, sdists=self.choice.sdists)
 
     def download(self, planned: Plan | None = None, *, dry_run: bool = False) -> DownloadResult:
         """Fetch what the pool does not hold; `dry_run` only says how much that is."""
+        from mirror.phases.download import download
+
         dry_run = dry_run or self.switches.dry_run
         result = download(
             planned or self.state.require(Plan, "plan"),
@@ -206,7 +238,7 @@ class Pipeline:
             self.ports.wheels,
             self.ports.sdists,
             self.workspace.staging,
-            self.ports.progress,
+            self.progress,
             dry_run=dry_run,
             offline=self.switches.offline,
             wheels_directly=self.choice.wheels_directly,
@@ -214,28 +246,32 @@ class Pipeline:
         for failure in result.failures:
             # One by one, for several at once are cut short: every failed file is named (DESIGN section 3.4).
             message, where = failure.detail, failure.filename
-            self.ports.progress.notice(Notice(level=Level.WARNING, code=failure.reason, message=message, where=where))
+            self.progress.notice(Notice(level=Level.WARNING, code=failure.reason, message=message, where=where))
         if not dry_run:
             self.state.save(Failures(failures=result.failures))
         return result
 
     def consolidate(self, planned: Plan | None = None) -> Manifest:
         """Link what the plan wants and the pool holds, and write the manifest."""
+        from mirror.phases.consolidate import consolidate
+
         result = consolidate(
             planned or self.state.require(Plan, "plan"),
             self.ports.pool,
-            self.ports.progress,
+            self.progress,
             known=self.state.load(Manifest),
             rehash=self.switches.rehash,
         )
-        self.ports.progress.notices(result.notices)
+        self.progress.notices(result.notices)
         self.state.save(result.manifest)
         return result.manifest
 
     def index(self, manifest: Manifest | None = None) -> IndexResult:
         """Render the pages."""
+        from mirror.phases.index import index
+
         manifest = manifest or self.state.require(Manifest, "consolidate")
-        return index(manifest, self.workspace.pages, self.ports.progress, dry_run=self.switches.dry_run)
+        return index(manifest, self.workspace.pages, self.progress, dry_run=self.switches.dry_run)
 
     def sync(self, manifest: Manifest | None = None) -> tuple[SyncResult, ...]:
         """Publish to every destination; one that fails does not keep the next one from its release."""
@@ -244,101 +280,128 @@ class Pipeline:
 
     def invalidate(self, *, everything: bool = False) -> tuple[InvalidateResult, ...]:
         """Tell every CDN what changed behind it since it last confirmed; `everything` means every page."""
-        return tuple(chain.from_iterable(self._everywhere(lambda store: self._invalidate(store, (), everything))))
+        return tuple(
+            chain.from_iterable(self._everywhere(lambda store: self._invalidate(store, everything=everything)))
+        )
 
     def publish(self, manifest: Manifest) -> None:
         """Sync and invalidate, one destination after the other."""
 
         def one(store: Store) -> None:
-            result = self._sync(manifest, store)
-            self._invalidate(store, (*result.puts, *result.deletes))
+            self._invalidate_after(self._sync(manifest, store), store)
 
         self._everywhere(one)
 
     def sbom(self, default_index: str) -> bytes:
         """Write the bill of materials; `default_index` is the one that a package URL means when it names none."""
-        # The library is slow to import, and only this needs it.
-        from mirror.sbom import render  # noqa: PLC0415
+        from mirror.sbom import render
 
         manifest, planned = self.state.require(Manifest, "consolidate"), self.state.load(Plan) or Plan()
         return render(manifest, planned.files, default_index=default_index)
 
     def releases(self) -> tuple[ReleaseList, ...]:
         """List what every destination has kept of what was published there."""
-        return self._everywhere(lambda store: releases(store, self.ports.progress))
+        from mirror.phases.releases import releases
+
+        return self._everywhere(lambda store: releases(store, self.progress, jobs=self.switches.jobs))
 
     def rollback(self, release: str, moment: float | None = None) -> tuple[SyncResult, ...]:
         """Publish a kept release once more, by its id or by the moment at which it was current, and invalidate."""
+        from mirror.phases.rollback import rollback
 
         def one(store: Store) -> SyncResult:
             result = rollback(
                 store,
-                self.ports.progress,
+                self.progress,
                 release=release,
                 moment=moment,
                 owner=self.owner,
                 dry_run=self.switches.dry_run,
+                jobs=self.switches.jobs,
             )
             if not self.switches.dry_run:
-                self._invalidate(store, (*result.puts, *result.deletes))
+                self._invalidate_after(result, store)
             return result
 
         return self._everywhere(one)
 
     def prune(self, retention: Retention, *, pool: bool = False) -> tuple[PruneResult, ...]:
         """Remove from every destination what no kept release needs; with `pool` old downloads here, too."""
-        dry_run = self.switches.dry_run
+        from mirror.phases.prune import prune, prune_pool
+
+        dry_run, jobs = self.switches.dry_run, self.switches.jobs
         results = self._everywhere(
-            lambda store: prune(store, self.ports.progress, retention, owner=self.owner, dry_run=dry_run)
+            lambda store: prune(store, self.progress, retention, owner=self.owner, dry_run=dry_run, jobs=jobs)
         )
         if pool:
             planned = self.state.require(Plan, "plan")
-            prune_pool(planned, self.ports.pool, self.ports.progress, grace=retention.grace, dry_run=dry_run)
+            prune_pool(planned, self.ports.pool, self.progress, grace=retention.grace, dry_run=dry_run)
         return results
 
     def _everywhere(self, act: Callable[[Store], _Answer]) -> tuple[_Answer, ...]:
-        results: list[_Answer] = []
+        """Act on every destination. Raise what `_all` raises."""
+        try:
+            return self._all(partial(act, store) for store in self.ports.stores)
+        finally:
+            # Where a destination cannot share the pool's files, its copies were digested: never again.
+            self.ports.pool.digests.save()
+
+    def _all(self, acts: Iterable[Callable[[], _Answer]]) -> tuple[_Answer, ...]:
+        """The answers to all; one that fails does not keep the next from its own.
+
+        Raise the worst `MirrorError` of those that failed, as `Incomplete` when others did not; the rest are notices.
+        """
+        answers: list[_Answer] = []
         errors: list[MirrorError] = []
-        for store in self.ports.stores:
+        for act in acts:
             try:
-                results.append(act(store))
+                answers.append(act())
             except MirrorError as error:
                 errors.append(error)
-        # Where a destination cannot share the pool's files, its copies were digested: never again.
-        self.ports.pool.digests.save()
-        if errors:
-            worst = max(errors, key=lambda error: error.exit_code)
-            for other in errors:
-                if other is not worst:
-                    notice = Notice(level=Level.ERROR, code="sync", message=f"{other.message}; {other.hint}")
-                    self.ports.progress.notice(notice)
-            raise worst
-        return tuple(results)
+        if not errors:
+            return tuple(answers)
+        worst = max(errors, key=lambda error: error.exit_code)
+        for other in errors:
+            if other is not worst:
+                message = f"{other.message}; {other.hint}"
+                self.progress.notice(Notice(level=Level.ERROR, code="destination", message=message))
+        if answers:
+            raise Incomplete(worst, tuple(answers)) from worst
+        raise worst
 
     def _sync(self, manifest: Manifest, store: Store) -> SyncResult:
+        from mirror.phases.sync import sync
+
         return sync(
             manifest,
             self.workspace.pages,
             self.ports.pool.consolidated,
             store,
-            self.ports.progress,
+            self.progress,
             owner=self.owner,
             dry_run=self.switches.dry_run,
             allow_shrink=self.switches.allow_shrink,
+            jobs=self.switches.jobs,
             check_remote=self.switches.check_remote,
             slash_keys=self.choice.slash_keys.wanted(possible=store.slash_keys),
         )
 
+    def _invalidate_after(self, result: SyncResult, store: Store) -> None:
+        self._invalidate(store, (*result.puts, *result.deletes), release=result.current)
+
     def _invalidate(
-        self, store: Store, changed: tuple[str, ...], everything: bool = False
+        self, store: Store, changed: tuple[str, ...] = (), *, release: str = "", everything: bool = False
     ) -> tuple[InvalidateResult, ...]:
+        from mirror.phases.invalidate import invalidate
+
         return tuple(
             invalidate(
                 changed,
                 store,
                 edge.cdn,
-                self.ports.progress,
+                self.progress,
                 wait=edge.wait,
+                release=release,
                 dry_run=self.switches.dry_run,
                 everything=everything,
             )
@@ -348,33 +411,34 @@ class Pipeline:
 
     def verify(self, planned: Plan | None = None, manifest: Manifest | None = None) -> tuple[Coverage, ...]:
         """Compare every destination with the locks, and what is served where installers look, if that is known."""
-        planned = planned or self.state.load(Plan) or Plan()
+        expectations = self._expectations(planned or self.state.load(Plan) or Plan())
         manifest = manifest or self.state.load(Manifest)
-        expectations = self._expectations(planned)
-        stored = tuple(
-            verify(expectations, store, self.ports.progress, manifest=manifest, rehash=self.switches.rehash)
-            for store in self.ports.stores
-        )
-        if self.ports.address is None:
-            return stored
-        try:
-            return (*stored, self._visit(self.ports.address(), expectations, manifest))
-        except MirrorError:
-            # What is known of the stores is not lost with it.
-            for coverage in stored:
-                self.ports.progress.say(coverage.summary)
-            raise
+        acts = [partial(self._verify, expectations, manifest, store) for store in self.ports.stores]
+        if self.ports.site:
+            acts.append(partial(self._visit, expectations, manifest, self.ports.site))
+        return self._all(acts)
 
-    def _visit(self, address: Address, expectations: tuple[Expectation, ...], manifest: Manifest | None) -> Coverage:
+    def _verify(self, expectations: tuple[Expectation, ...], manifest: Manifest | None, store: Store) -> Coverage:
+        from mirror.phases.verify import verify
+
+        rehash, jobs = self.switches.rehash, self.switches.jobs
+        return verify(expectations, store, self.progress, manifest=manifest, rehash=rehash, jobs=jobs)
+
+    def _visit(
+        self, expectations: tuple[Expectation, ...], manifest: Manifest | None, site: Callable[[], Address]
+    ) -> Coverage:
+        from mirror.phases.visit import visit
+
+        address = site()
         return visit(
             expectations,
             address.client,
             address.url,
-            self.ports.progress,
+            self.progress,
             manifest=manifest,
             store=address.store,
             sample=None if self.switches.rehash else address.sample,
-            jobs=address.jobs,
+            jobs=self.switches.jobs,
         )
 
     def prove(
@@ -385,6 +449,9 @@ class Pipeline:
         here: Here,
     ) -> tuple[Coverage, ...]:
         """Let installers try every environment of every lock on each destination; `served` gives one's simple index."""
+        from mirror.phases.prove import trials
+        from mirror.selection import environments
+
         choice = self.choice
         wanted = tuple(
             chain.from_iterable(
@@ -401,11 +468,13 @@ class Pipeline:
         installers: Sequence[Installer],
         served: Callable[[str], AbstractContextManager[str]],
     ) -> Coverage:
+        from mirror.phases.prove import prove
+
         if not coverage.published:
             # One finding says that nothing is there; no installer needs to.
             return coverage
         with served(coverage.destination) as index:
-            return prove(coverage, wanted, installers, index, self.ports.progress)
+            return prove(coverage, wanted, installers, index, self.progress)
 
     @cached_property
     def locks(self) -> tuple[Lock, ...]:
@@ -415,10 +484,12 @@ class Pipeline:
     @cached_property
     def selections(self) -> tuple[Selection, ...]:
         """What each lock says of each package in each environment."""
-        self.ports.progress.notices(tuple(chain.from_iterable(map(self._unadmitted, self.locks))))
+        self.progress.notices(tuple(chain.from_iterable(map(self._unadmitted, self.locks))))
         return tuple(chain.from_iterable(map(self._select, self.locks)))
 
     def _select(self, lock: Lock) -> tuple[Selection, ...]:
+        from mirror.selection import environments, select
+
         choice = self.choice
         return select(lock, environments(lock, choice.platforms, choice.pythons, choice.baseline), choice.scope)
 
@@ -445,6 +516,8 @@ def _expectation(
     failed: dict[str, tuple[Reason, str]],
     unplanned: dict[tuple[str, str, str, str, str], tuple[Reason, str]],
 ) -> Expectation:
+    from mirror.coverage import Expectation
+
     package, environment = selection.package, selection.environment
     key = (selection.lock.label, package.name, str(package.version), environment.target.name, environment.python)
     fallback = unplanned.get(key)

@@ -75,8 +75,8 @@ class Machine:
             )  # fmt: skip
 
     def _index(self, index: str) -> Line:
-        from mirror.clients.http import HttpClient  # noqa: PLC0415 - requests is slow to import
-        from mirror.web import Web  # noqa: PLC0415
+        from mirror.clients.http import HttpClient
+        from mirror.web import Web
 
         shown = strip(index)
         if urlsplit(index).scheme not in ("http", "https"):
@@ -119,14 +119,14 @@ class Machine:
         on_aws = bool(buckets) and not chosen.endpoint_url
         if not (on_aws or chosen.infra_mode or chosen.cloudfront_distribution_id):
             return
-        from mirror.infra.aws import Account  # noqa: PLC0415 - boto3 is slow to import
+        from mirror.infra.aws import Account
 
         account = Account(region=chosen.aws_region, profile=chosen.aws_profile)
         by = f"profile {chosen.aws_profile}" if chosen.aws_profile else "the default credentials"
         yield good("AWS", f"account {account.number} by {by}, region {account.where or 'not set'}")
 
     def _bucket(self, destination: str) -> Iterator[Line]:
-        from mirror.stores.probe import probe  # noqa: PLC0415 - S3 is slow to import
+        from mirror.stores.probe import probe
 
         store = self.session.bucket(destination, attempts=_ATTEMPTS)
         # First a question that changes nothing: its answer says best why nobody is let in.

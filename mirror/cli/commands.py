@@ -41,15 +41,13 @@ from mirror.cli.options import (
     VISIT,
     WORK,
 )
-from mirror.cli.reports import hand_out, hand_out_plan
 from mirror.cli.session import Session
 from mirror.console import Console
 from mirror.credentials import strip
-from mirror.downloads.configuration import builtin_index
 from mirror.errors import INTERRUPTED, IntegrityError, MirrorError
 from mirror.files import write
 from mirror.model import Reason
-from mirror.phases.prune import DAY, Retention
+from mirror.pipeline import known
 from mirror.state import encode
 
 if TYPE_CHECKING:
@@ -76,8 +74,7 @@ class _InOrder(click.RichGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name != _INFRA:
             return super().get_command(ctx, cmd_name)
-        # What an account is made of takes a while to import, and most runs leave it alone.
-        from mirror.cli.infra import infra  # noqa: PLC0415
+        from mirror.cli.infra import infra
 
         return infra
 
@@ -134,10 +131,9 @@ def setup(session: Session) -> int:
 
     Example: mirror setup --project ../app
     """
-    # Other commands need none of this, and it takes a while to import.
-    from mirror.cli.checkup import Machine  # noqa: PLC0415
-    from mirror.cli.diagnosis import show_steps  # noqa: PLC0415
-    from mirror.cli.infra import Site  # noqa: PLC0415
+    from mirror.cli.checkup import Machine
+    from mirror.cli.diagnosis import show_steps
+    from mirror.cli.infra import Site
 
     # What INFRA_MODE asks for may not stand yet.
     found = Machine(session).look(destinations=not session.settings.infra_mode)
@@ -250,12 +246,12 @@ def verify(session: Session) -> int:
 
     Example: mirror verify --url https://mirror.example/ --deep; mirror verify --destination /srv/mirror
     """
-    coverages = session.pipeline.verify()
-    if session.flags["install"]:
-        from mirror.installers.host import here  # noqa: PLC0415 - it looks at the machine
+    with known(session.pipeline.verify) as coverages:
+        if not session.flags["install"]:
+            return _judge(session, coverages)
+        from mirror.installers.host import here
 
-        coverages = session.pipeline.prove(coverages, session.installers, session.served, here())
-    return _judge(session, coverages)
+        return _judge(session, session.pipeline.prove(coverages, session.installers, session.served, here()))
 
 
 @command(DOCTOR, LOCKS, UPSTREAM, WORK, DESTINATION, JSON)
@@ -264,10 +260,9 @@ def doctor(session: Session) -> int:
 
     Example: mirror doctor https://mirror.example/simple/; mirror doctor
     """
-    # For the one command that judges.
-    from mirror.cli.checkup import Machine  # noqa: PLC0415
-    from mirror.cli.diagnosis import show_checkup, show_diagnosis  # noqa: PLC0415
-    from mirror.phases.doctor import doctor as visit  # noqa: PLC0415
+    from mirror.cli.checkup import Machine
+    from mirror.cli.diagnosis import show_checkup, show_diagnosis
+    from mirror.phases.doctor import doctor as visit
 
     url, as_json = session.flags["address"], session.flags["as_json"]
     if not url:
@@ -292,15 +287,15 @@ def releases(session: Session) -> int:
 
     Example: mirror releases --destination /srv/mirror --json
     """
-    lists = session.pipeline.releases()
-    if session.flags["as_json"]:
-        session.console.data(json.dumps([listed.to_json() for listed in lists], indent=1))
+    with known(session.pipeline.releases) as lists:
+        if session.flags["as_json"]:
+            session.console.data(json.dumps([listed.to_json() for listed in lists], indent=1))
+            return 0
+        headings = ("release", "published (UTC)", "artifacts", "pages", "bytes", "locks", "")
+        for listed in lists:
+            session.console.say(f"{listed.destination}:")
+            session.console.table(headings, [entry.row for entry in listed.releases])
         return 0
-    headings = ("release", "published (UTC)", "artifacts", "pages", "bytes", "locks", "")
-    for listed in lists:
-        session.console.say(f"{listed.destination}:")
-        session.console.table(headings, [entry.row for entry in listed.releases])
-    return 0
 
 
 @command(RELEASE, WORK, DESTINATION, DRY_RUN)
@@ -325,15 +320,16 @@ def prune(session: Session) -> int:
 
     Example: mirror prune --keep 5 --grace 14 --dry-run
     """
+    from mirror.phases.prune import DAY, Retention
+
     flags = session.flags
     retention = Retention(
         keep=flags["keep"], grace=flags["grace"] * DAY, limit=flags["limit"], allow_shrink=flags["allow_shrink"]
     )
-    with session.workspace.claimed():
-        results = session.pipeline.prune(retention, pool=flags["pool"])
-    if flags["dry_run"]:
-        for result in results:
-            session.console.data("".join(f"{key}\n" for key in result.deletes))
+    with session.workspace.claimed(), known(lambda: session.pipeline.prune(retention, pool=flags["pool"])) as results:
+        if flags["dry_run"]:
+            for result in results:
+                session.console.data("".join(f"{key}\n" for key in result.deletes))
     return 0
 
 
@@ -343,6 +339,8 @@ def sbom(session: Session) -> int:
 
     Example: mirror sbom --output mirror.cdx.json
     """
+    from mirror.downloads.configuration import builtin_index
+
     bill, output = session.pipeline.sbom(builtin_index()), session.flags["output"]
     if output is None:
         session.console.data(bill.decode())
@@ -376,8 +374,7 @@ def serve(directory: Path | None, host: str, port: int, config: Path | None) -> 
 
     Example: mirror serve --directory ./site --port 8080
     """
-    # The server library is imported by the one command that needs it.
-    from mirror.serve import serve as run  # noqa: PLC0415
+    from mirror.serve import serve as run
 
     def ready(url: str) -> None:
         console.say(f"Serving {directory} at {url}; stop with Ctrl-C")
@@ -390,6 +387,8 @@ def serve(directory: Path | None, host: str, port: int, config: Path | None) -> 
 
 
 def _show_plan(session: Session, planned: Plan, changes: Changes | None = None) -> int:
+    from mirror.cli.reports import hand_out_plan
+
     policy = session.settings.policy
     failures = [cell for cell in planned.cells if cell.reason in policy]
     if session.flags["as_json"]:
@@ -405,6 +404,8 @@ def _show_plan(session: Session, planned: Plan, changes: Changes | None = None) 
 
 
 def _judge(session: Session, coverages: Sequence[Coverage]) -> int:
+    from mirror.cli.reports import hand_out
+
     policy = session.settings.policy
     if session.flags.get("as_json"):
         session.console.data(json.dumps([coverage.to_json(policy) for coverage in coverages], indent=1))

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
-from mirror.doctor.check import SAMPLE as PROJECTS
-from mirror.phases.visit import SAMPLE
+from mirror.samples import FILES, PROJECTS
 from mirror.selection import SdistPolicy
 from mirror.settings import DownloaderName
 
@@ -110,8 +109,7 @@ INSTALL: Group[Any] = (
 
 def _known_forms(context: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:  # noqa: ARG001
     """Refuse a file that no report has the form of before the run, not at its end."""
-    # Only who asks for a report needs to know how they are written.
-    from mirror.reports.forms import form_of  # noqa: PLC0415
+    from mirror.reports.forms import form_of
 
     for path in paths:
         form_of(path.name)
@@ -152,7 +150,7 @@ AGAINST: Group[Any] = (
 VISIT: Group[Any] = (
     click.option("--url", help="Verify what is served there. Default: BASE_URL or CLOUDFRONT_DOMAIN, if set."),
     click.option("--deep", is_flag=True, help="Download and digest every file, not a sample."),
-    click.option("--sample", type=click.IntRange(0), help=f"Files to download from the site. Default: {SAMPLE}."),
+    click.option("--sample", type=click.IntRange(0), help=f"Files to download from the site. Default: {FILES}."),
 )
 OUTPUT: Group[Any] = (
     click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write. Default: stdout."),

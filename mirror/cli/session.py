@@ -1,54 +1,52 @@
-"""Wiring: the only room that picks adapters."""
+"""Wiring: the only room that picks adapters. Each is loaded and made when it is first used."""
 
 from __future__ import annotations
 
-import difflib
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-from urllib.request import url2pathname
 
 from mirror import layout, settings
 from mirror.console import Console
 from mirror.credentials import Credentials, redact, strip
-from mirror.downloads.configuration import Configuration
-from mirror.downloads.direct import DirectDownloader
-from mirror.downloads.pip import PipDownloader
 from mirror.errors import LockError, MirrorError
 from mirror.files import DigestCache
 from mirror.lease import Owner
-from mirror.locks.formats import read as read_lock
 from mirror.model import Level, Notice
-from mirror.phases.visit import SAMPLE, base_of
-from mirror.pipeline import Address, Choice, Edge, Pipeline, Ports, Switches
+from mirror.pipeline import Address, Choice, Edge, Pipeline, Switches
 from mirror.pool import Pool
+from mirror.samples import FILES
 from mirror.settings import DownloaderName
 from mirror.state import State
-from mirror.stores.local import LocalStore
-from mirror.upstream.http import HttpUpstream
 from mirror.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from mirror.clients.base import Client
-    from mirror.downloads.configuration import Network
+    from mirror.downloads.base import Downloader
+    from mirror.downloads.configuration import Configuration, Network
+    from mirror.downloads.direct import DirectDownloader
     from mirror.installers.base import Installer
     from mirror.locks.base import Lock
     from mirror.settings import Settings
     from mirror.stores.base import Store
     from mirror.stores.s3 import S3Store
+    from mirror.upstream.base import Upstream
 
 _SWITCHES = ("dry_run", "allow_shrink", "rehash", "check_remote")
 
 
 @dataclass(kw_only=True)
 class Session:
-    """One invocation: its settings, its console, and what is built from them when it is needed."""
+    """One invocation: its settings, its console, and what is built from them when it is needed.
+
+    It is the `Ports` of its pipeline.
+    """
 
     config: Path | None
     flags: dict[str, Any]
@@ -73,6 +71,8 @@ class Session:
     @cached_property
     def configuration(self) -> Configuration:
         """How pip reaches its indexes."""
+        from mirror.downloads.configuration import Configuration
+
         # Only the commands that know of an index ask pip, and those do it while the locks are read.
         return Configuration.start(index_url=self.settings.index_url, at_once="index_url" in self.flags)
 
@@ -88,19 +88,21 @@ class Session:
 
     def client(self, url: str) -> Client:
         """Requests to a site as installers make them, with the credentials that stand in `url`."""
-        # requests is slow to import, and most runs do not look from the outside.
-        from mirror.clients.http import HttpClient  # noqa: PLC0415
-        from mirror.web import Web  # noqa: PLC0415
-
-        configuration = self.configuration
-        network = configuration.settings.network
+        network = self.configuration.settings.network
         # A host that fails is what is looked for: it gets one more chance, not pip's five.
-        impatient = replace(network, retries=min(network.retries, 1))
-        return HttpClient(Web(impatient, Credentials((url,)), configuration.environ, self.settings.jobs))
+        return self._client(url, replace(network, retries=min(network.retries, 1)))
+
+    def _client(self, url: str, network: Network) -> Client:
+        from mirror.clients.http import HttpClient
+        from mirror.web import Web
+
+        return HttpClient(Web(network, Credentials((url,)), self.configuration.environ, self.settings.jobs))
 
     @cached_property
     def locks(self) -> tuple[Lock, ...]:
         """The lock files. Raise `LockError` with every problem shown when one cannot be used."""
+        from mirror.locks.formats import read as read_lock
+
         read = []
         for path in self.settings.project:
             try:
@@ -121,34 +123,8 @@ class Session:
 
     @cached_property
     def pipeline(self) -> Pipeline:
-        """The pipeline with its ports. Locks are only read for the phases that look at them."""
+        """The pipeline, with this session as its ports. Locks are only read for the phases that look at them."""
         chosen = self.settings
-        digests = DigestCache(self.workspace.state / "digests.json")
-        configuration = self.configuration
-        direct = DirectDownloader(configuration, digests)
-        if self.flags.get("sample") is not None and not self.address:
-            raise MirrorError(
-                "--sample is about files of a site that is served, and nobody said where",
-                hint="add --url, or set BASE_URL",
-            )
-        # What is served is verified without the credentials of the buckets behind it.
-        known = tuple(text for text in chosen.destination if self._stored or not text.startswith("s3://"))
-        stores = tuple(self._store(destination, digests) for destination in known)
-        ports = Ports(
-            upstream=HttpUpstream(
-                configuration=configuration,
-                cache=self.workspace.state / "pages.json",
-                offline=chosen.offline,
-                jobs=chosen.jobs,
-            ),
-            wheels=PipDownloader(configuration, digests, direct=direct),
-            sdists=direct,
-            pool=Pool(self.workspace.packages, digests),
-            stores=stores if self._stored else (),
-            progress=self.console,
-            edges=_edges(chosen, stores) if self._stored else (),
-            address=partial(self._address, _front(known, stores)) if self.address else None,
-        )
         return Pipeline(
             read_locks=lambda: self.locks,
             choice=Choice(
@@ -160,11 +136,104 @@ class Session:
                 wheels_directly=chosen.downloader is DownloaderName.DIRECT,
                 slash_keys=chosen.slash_keys,
             ),
-            ports=ports,
+            ports=self,
+            progress=self.console,
             workspace=self.workspace,
             state=State(self.workspace.state),
             owner=Owner.here(),
-            switches=Switches(offline=chosen.offline, **{name: self._on(name) for name in _SWITCHES}),
+            switches=Switches(jobs=chosen.jobs, offline=chosen.offline, **{name: self._on(name) for name in _SWITCHES}),
+        )
+
+    # Ports
+
+    @cached_property
+    def digests(self) -> DigestCache:
+        """What is known of files that were digested before."""
+        return DigestCache(self.workspace.state / "digests.json")
+
+    @cached_property
+    def pool(self) -> Pool:
+        """What was downloaded."""
+        return Pool(self.workspace.packages, self.digests)
+
+    @cached_property
+    def upstream(self) -> Upstream:
+        """The indexes that pip is configured to use, with what earlier runs read there."""
+        from mirror.upstream.http import HttpUpstream
+
+        return HttpUpstream(
+            configuration=self.configuration,
+            cache=self.workspace.state / "pages.json",
+            offline=self.settings.offline,
+            jobs=self.settings.jobs,
+        )
+
+    @cached_property
+    def wheels(self) -> Downloader:
+        """What fetches wheels."""
+        from mirror.downloads.pip import PipDownloader
+
+        return PipDownloader(self.configuration, self.digests, direct=self.sdists)
+
+    @cached_property
+    def sdists(self) -> DirectDownloader:
+        """What fetches sdists, and wheels that need no pip."""
+        from mirror.downloads.direct import DirectDownloader
+
+        return DirectDownloader(self.configuration, self.digests)
+
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        """The destinations; none when only what is served is to be verified."""
+        return self._opened if self._stored else ()
+
+    @cached_property
+    def _opened(self) -> tuple[Store, ...]:
+        return tuple(self._store(destination) for destination in self._opening)
+
+    @property
+    def _opening(self) -> tuple[str, ...]:
+        # What is served is verified without the credentials of the buckets behind it.
+        return tuple(text for text in self.settings.destination if self._stored or not text.startswith("s3://"))
+
+    @cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """The configured distribution in front of the first bucket, or of the first destination if there is none."""
+        chosen = self.settings
+        front = _front(self._opening, self.stores)
+        if front is None or not chosen.cloudfront_distribution_id:
+            return ()
+        from mirror.cdn.cloudfront import CloudFront
+
+        cdn = CloudFront.open(
+            chosen.cloudfront_distribution_id,
+            domain=chosen.cloudfront_domain,
+            profile=chosen.aws_profile,
+            region=chosen.aws_region,
+        )
+        return (Edge(store=front, cdn=cdn, wait=chosen.invalidation_wait),)
+
+    @property
+    def site(self) -> Callable[[], Address] | None:
+        """What is served, where that is known. Raise `MirrorError` for what is no address of a mirror."""
+        if self.address:
+            return self._site
+        if self.flags.get("sample") is not None:
+            raise MirrorError(
+                "--sample is about files of a site that is served, and nobody said where",
+                hint="add --url, or set BASE_URL",
+            )
+        return None
+
+    def _site(self) -> Address:
+        # Whoever names a site and nothing else may mean another one than ours.
+        stranger = self.flags.get("url") and not self.flags["destination"]
+        sample = self.flags.get("sample")
+        return Address(
+            url=self.address,
+            client=self._client(self.address, self.configuration.settings.network),
+            store=None if stranger else _front(self._opening, self._opened),
+            sample=FILES if sample is None else sample,
         )
 
     def _on(self, switch: str) -> bool:
@@ -177,6 +246,8 @@ class Session:
 
         With the credentials that stand in it. Raise `MirrorError` for what is no address of a mirror.
         """
+        from mirror.phases.visit import base_of
+
         given = self.flags.get("url")
         if not given and "url" in self.flags and self.flags["destination"]:
             return ""
@@ -188,29 +259,13 @@ class Session:
         """Whether the destinations themselves are looked at: not when only what is served is to be verified."""
         return "url" not in self.flags or bool(self.flags["destination"]) or not self.address
 
-    def _address(self, store: Store | None) -> Address:
-        # requests is slow to import, and most runs do not look from the outside.
-        from mirror.clients.http import HttpClient  # noqa: PLC0415
-        from mirror.web import Web  # noqa: PLC0415
-
-        network, environ, jobs = self.configuration.settings.network, self.configuration.environ, self.settings.jobs
-        # Whoever names a site and nothing else may mean another one than ours.
-        behind = None if self.flags.get("url") and not self.flags["destination"] else store
-        sample = self.flags.get("sample")
-        return Address(
-            url=self.address,
-            client=HttpClient(Web(network, Credentials((self.address,)), environ, jobs)),
-            store=behind,
-            sample=SAMPLE if sample is None else sample,
-            jobs=jobs,
-        )
-
     def former_lock(self, lock: Lock, ref: str) -> Lock | None:
         """A lock as it was at a git ref; None when it was not there.
 
         Raise `MirrorError` when git knows no such ref, or cannot be asked, `LockError` for a lock that cannot be read.
         """
-        from mirror.git import Revision  # noqa: PLC0415 - for the one command that compares
+        from mirror.git import Revision
+        from mirror.locks.formats import read as read_lock
 
         revision = Revision.find(lock.path.absolute().parent, ref, self.configuration.environ)
         with TemporaryDirectory(prefix="mirror-") as folder:
@@ -226,9 +281,8 @@ class Session:
     @cached_property
     def installers(self) -> tuple[Installer, ...]:
         """The installers that can try a mirror: our own pip, and uv where there is one."""
-        # For the one command that runs them.
-        from mirror.installers.pip import Pip  # noqa: PLC0415
-        from mirror.installers.uv import Uv  # noqa: PLC0415
+        from mirror.installers.pip import Pip
+        from mirror.installers.uv import Uv
 
         environ = self.configuration.environ
 
@@ -245,12 +299,13 @@ class Session:
         Raise `MirrorError` when nobody said where that is.
         """
         if "://" not in destination or destination.startswith("file:"):
-            # The server library is imported by the few commands that need it.
-            from mirror.serve import serving  # noqa: PLC0415
+            from mirror.serve import serving
 
             with serving(_folder(destination)) as root:
                 yield f"{root}simple/"
             return
+        from mirror.phases.visit import base_of
+
         known = (str(self.flags.get("url") or ""), self.settings.address)
         addresses = [base_of(text) for text in known if text]
         if destination.startswith("s3://"):
@@ -265,10 +320,14 @@ class Session:
             )
         yield f"{address.rstrip('/')}/simple/"
 
-    def _store(self, destination: str, digests: DigestCache) -> Store:
+    def _store(self, destination: str) -> Store:
         if destination.startswith("s3://"):
-            return self._bucket(destination, digests)
-        return LocalStore(self.folder(destination), digests, name=destination)
+            from mirror.stores.probe import ProbedStore
+
+            return ProbedStore(self.bucket(destination, self.digests), State(self.workspace.state), self.console)
+        from mirror.stores.local import LocalStore
+
+        return LocalStore(self.folder(destination), self.digests, name=destination)
 
     def folder(self, destination: str) -> Path:
         """The folder that a destination names. Raise `MirrorError` when it is none, or one that we work in."""
@@ -276,18 +335,12 @@ class Session:
         _refuse_overlap(folder, self.workspace)
         return folder
 
-    def _bucket(self, url: str, digests: DigestCache) -> Store:
-        from mirror.stores.probe import ProbedStore  # noqa: PLC0415
-
-        return ProbedStore(self.bucket(url, digests), State(self.workspace.state), self.console)
-
     def bucket(self, url: str, digests: DigestCache | None = None, *, attempts: int = 0) -> S3Store:
         """The bucket that a destination names, nothing known of it. Raise `MirrorError` for what names none.
 
         `attempts` is how often a request is sent at most; 0 leaves that to the store.
         """
-        # The client of S3 is slow to import, and most runs have no bucket.
-        from mirror.stores.s3 import S3Options, S3Store  # noqa: PLC0415
+        from mirror.stores.s3 import S3Options, S3Store
 
         chosen = self.settings
         options = S3Options(
@@ -303,26 +356,10 @@ class Session:
 
 
 def _meant(key: str) -> str:
+    import difflib
+
     known = [name.upper() for name in settings.Settings.model_fields]
     return "".join(f"; did you mean {name}?" for name in difflib.get_close_matches(key.upper(), known, n=1))
-
-
-def _edges(chosen: Settings, stores: tuple[Store, ...]) -> tuple[Edge, ...]:
-    """Put the configured distribution in front of the first bucket, or of the first destination if there is none."""
-    if not chosen.cloudfront_distribution_id:
-        return ()
-    # boto3 is slow to import, and most runs have no CDN.
-    from mirror.cdn.cloudfront import CloudFront  # noqa: PLC0415
-
-    store = _front(chosen.destination, stores)
-    assert store is not None
-    cdn = CloudFront.open(
-        chosen.cloudfront_distribution_id,
-        domain=chosen.cloudfront_domain,
-        profile=chosen.aws_profile,
-        region=chosen.aws_region,
-    )
-    return (Edge(store=store, cdn=cdn, wait=chosen.invalidation_wait),)
 
 
 def _front(destinations: Sequence[str], stores: Sequence[Store]) -> Store | None:
@@ -336,6 +373,8 @@ def _folder(destination: str) -> Path:
     if destination.strip() and not separator:
         return Path(destination)
     if scheme == "file" and rest.startswith("/"):
+        from urllib.request import url2pathname
+
         return Path(url2pathname(rest))
     raise MirrorError(
         f"DESTINATION {redact(destination)!r} is no folder and no bucket",

@@ -19,6 +19,7 @@ from mirror.errors import MirrorError
 from mirror.inspection import files_differ
 from mirror.layout import PACKAGES
 from mirror.model import Digest, Level, Notice
+from mirror.samples import FILES
 from mirror.simple.metadata import InvalidMetadata, read_metadata
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from mirror.clients.base import Answer
     from mirror.inspection import Claim
     from mirror.outside.site import Site
-
-SAMPLE = 16
-"""Files that are read whole when nobody says how many."""
 
 _FIRST_BYTE = {"Range": "bytes=0-0"}
 _MOST_FOR_A_BYTE = 1 << 16
@@ -75,7 +73,7 @@ class Files:
         pinned_otherwise = self.algorithms.keys() & self.found.keys()
         chosen = {*drawn[:sample], *(key for key in drawn if "+" in key), *pinned_otherwise}
         inside = self._read(sorted(doubtful | chosen))
-        self._try_ranges(drawn[: SAMPLE if sample is None else sample])
+        self._try_ranges(drawn[: FILES if sample is None else sample])
         self._read_sidecars([key for key in own if key.endswith(".metadata")], inside)
         # Of what is not there it was told why.
         self.site.findings.add(files_differ({key: own[key] for key in own if key in self.found}, self.found))

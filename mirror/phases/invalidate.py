@@ -50,13 +50,15 @@ def invalidate(
     progress: Progress,
     *,
     wait: float,
+    release: str = "",
     dry_run: bool = False,
     everything: bool = False,
     interval: float = 3.0,
 ) -> InvalidateResult:
     """Bring what `cdn` serves of `store` up to the current release.
 
-    `changed` are keys that this run has stored or removed; they matter when a page was repaired within a release. With
+    `changed` are keys that this run has stored or removed; they matter when a page was repaired within a release.
+    `release` is the id of the current one, as far as this run has just seen it; empty: the store is asked. With
     `everything` all pages are invalidated, whatever the ledger says. The CDN is asked every `interval` seconds, for
     `wait` seconds at most, whether it is done; with 0 it is not waited for, and the next run looks.
 
@@ -66,7 +68,7 @@ def invalidate(
     edge = _Edge(store=store, cdn=cdn)
     pages = tuple(key for key in changed if not (kind(key) or Kind.STATE).immutable)
     for _ in range(_ATTEMPTS):
-        debt = edge.debt(pages, everything=everything)
+        debt = edge.debt(pages, release or edge.current(), everything=everything)
         if debt is None or not debt.ledger.paths:
             return _nothing(edge, debt, progress, dry_run=dry_run)
         if dry_run:
@@ -74,6 +76,8 @@ def invalidate(
         try:
             etag = edge.write(debt)
         except ConflictError:
+            # Others are at work, so what this run has seen may be old.
+            release = ""
             continue
         return _ask(edge, debt, etag, progress, wait, interval)
     raise ConflictError(
@@ -151,12 +155,15 @@ class _Edge:
     def key(self) -> str:
         return edge_key(self.cdn.id)
 
-    def debt(self, pages: tuple[str, ...], *, everything: bool) -> _Debt | None:
-        """What is owed; None when it is nothing, which takes two small reads to find out."""
+    def current(self) -> str:
+        """The id of the current release; empty when nothing was published there yet."""
         pointer = self.store.read(POINTER)
-        if pointer is None:
+        return Pointer.parse(pointer[0], f"{self.store.name}: {POINTER}").release if pointer else ""
+
+    def debt(self, pages: tuple[str, ...], release: str, *, everything: bool) -> _Debt | None:
+        """What is owed when `release` is current; None when it is nothing, which takes one small read to find out."""
+        if not release:
             return None
-        release = Pointer.parse(pointer[0], f"{self.store.name}: {POINTER}").release
         found = self.store.read(self.key)
         if found is None:
             # What the edges hold of such a store is unknown.

@@ -48,11 +48,12 @@ from mirror.inspection import by_filename, claims, known_keys, quarantined
 from mirror.layout import PACKAGES, SIMPLE, artifact_key
 from mirror.model import Digest, Level, Notice
 from mirror.outside.behind import Behind
-from mirror.outside.files import SAMPLE, Files
+from mirror.outside.files import Files
 from mirror.outside.manners import check_manners
 from mirror.outside.pages import judge_pages, odd_pages, read_again, read_pages
 from mirror.outside.site import Site
 from mirror.published import Published
+from mirror.samples import FILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
     from mirror.progress import Progress
     from mirror.stores.base import Store
 
-__all__ = ["SAMPLE", "base_of", "visit"]
+__all__ = ["base_of", "visit"]
 
 
 def visit(
@@ -75,7 +76,7 @@ def visit(
     *,
     manifest: Manifest | None = None,
     store: Store | None = None,
-    sample: int | None = SAMPLE,
+    sample: int | None = FILES,
     jobs: int = 16,
 ) -> Coverage:
     """Judge what is served at `url`, the address of the mirror or of its `simple/`, of what the locks pin.

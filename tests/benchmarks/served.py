@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING
 from mirror.clients.http import HttpClient
 from mirror.credentials import Credentials
 from mirror.downloads.configuration import Network
-from mirror.phases.visit import SAMPLE, visit
+from mirror.phases.visit import visit
 from mirror.progress import Silence
+from mirror.samples import FILES
 from mirror.web import Web
 from tests.expected import expectations, locked
 from tests.sites import local, make_site
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{options.files:,} files in {options.projects:,} projects, {_JOBS} connections")
             sidecars = sum(bool(artifact.metadata_sha256) for artifact in site.manifest.artifacts)
             asked = 2 * options.projects + options.files + sidecars
-            for label, sample in ((f"verify, {SAMPLE} files read", SAMPLE), ("verify, every file read", None)):
+            for label, sample in ((f"verify, {FILES} files read", FILES), ("verify, every file read", None)):
                 total = asked + (options.files if sample is None else sample)
                 seconds, cpu = _verify(site, url, sample)
                 speed = f"{total:,} requests, {total / seconds:,.0f} a second"
