@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mirror.errors import ConflictError, MirrorError, RemoteError
+from mirror.guard import CalledOffError, courtesy, guarded
 from mirror.layout import LEASE, headers
 from mirror.model import Level, Notice
 from mirror.stores.base import ABSENT, Body
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 LIFETIME = 300.0
 """Seconds for which a lease is good without a sign of life; it is renewed three times in that."""
+
+_PATIENT = 1.0
+"""Seconds between two looks whether somebody else still has the lease."""
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -189,6 +193,8 @@ class Held:
         self._clock = clock
         self._since = since
         self._lost: ConflictError | None = None
+        self._tried: Lease | None = None
+        """One that was put and may be there or not, for no answer came."""
         self._threads = threading.Lock()
 
     def check(self) -> None:
@@ -210,22 +216,44 @@ class Held:
     def settle(self) -> None:
         """Give the lease back: the store holds what its release records."""
         with self._threads:
+            self._find_out()
             self._store.remove(LEASE, expect=self._etag)
 
     def abandon(self) -> None:
-        """Let the next publisher in at once, and let it know that something may be unsettled."""
+        """Let the next publisher in at once, and let it know that something may be unsettled.
+
+        Raise `ConflictError` when the lease is lost.
+        """
         self._replace(expires=self._lease.acquired, lifetime=0.0)
+
+    def leave_word(self) -> None:
+        """Put the lease back where nobody has one any more, given up, with what may be unsettled.
+
+        For who has lost it: what was on its way meanwhile may have arrived after somebody else looked at all pages.
+        Raise `ConflictError` while somebody has it.
+        """
+        with self._threads:
+            word = replace(self._lease, token=secrets.token_hex(8), expires=self._lease.acquired, lifetime=0.0)
+            self._store.put(LEASE, word.body, headers(LEASE), expect=ABSENT)
 
     def _replace(self, **changes: object) -> None:
         with self._threads:
+            self._find_out()
             moment = self._clock()
             lease = replace(self._lease, token=secrets.token_hex(8), **changes)  # type: ignore[arg-type]
+            self._tried = lease
             try:
                 self._etag = self._store.put(LEASE, lease.body, headers(LEASE), expect=self._etag)
             except ConflictError as error:
                 self._lost = _lost(self._store, "somebody else took it over")
                 raise self._lost from error
-            self._lease, self._since = lease, moment
+            self._lease, self._since, self._tried = lease, moment, None
+
+    def _find_out(self) -> None:
+        """After a change that got no answer: whether it was made."""
+        if self._tried and (found := leftover(self._store)) and found[0].token == self._tried.token:
+            self._lease, self._etag = self._tried, found[1]
+        self._tried = None
 
 
 @contextlib.contextmanager
@@ -242,7 +270,8 @@ def holding(
     `lifetime` is the time in seconds for which it is good without a sign of life, counted by `clock` here.
 
     A block that ends well gives it back, and so does one that raises before it noted what it may leave behind; after
-    that the lease stays, expired, with the note. Raise `ConflictError` when somebody else holds it, `RemoteError` when
+    that the lease stays, expired, with the note. When it was lost meanwhile, the note is put there as soon as nobody
+    else has it. Raise `ConflictError` when somebody else holds it, `RemoteError` when
     the store refuses.
     """
     held = _take(store, owner, clock, lifetime)
@@ -251,18 +280,24 @@ def holding(
     heart.start()
     try:
         yield held
-    except BaseException:
+    except BaseException as error:
         _stop(heart, done)
         # The first error is the one to tell; without this courtesy the lease expires by itself.
-        with contextlib.suppress(MirrorError):
-            held.abandon() if held.unsettled else held.settle()
+        with contextlib.suppress(MirrorError), courtesy():
+            if held.unsettled:
+                _take_leave(held, store, progress, patience=lifetime if isinstance(error, MirrorError) else 0.0)
+            else:
+                held.settle()
         raise
     _stop(heart, done)
     try:
         held.settle()
     except MirrorError as error:
-        message = f"the lease could not be given back, the next publisher checks all pages: {error}"
-        progress.notice(Notice(level=Level.WARNING, code="lease", message=message, where=store.name))
+        if held.unsettled and isinstance(error, ConflictError):
+            _leave_word(held, store, progress, patience=lifetime)
+        else:
+            message = f"the lease could not be given back, the next publisher checks all pages: {error}"
+            progress.notice(Notice(level=Level.WARNING, code="lease", message=message, where=store.name))
 
 
 def _take(store: Store, owner: Owner, clock: Callable[[], float], lifetime: float) -> Held:
@@ -302,14 +337,43 @@ def _refuse_good(store: Store, holder: Lease, etag: str, now: float) -> None:
         )
 
 
+def _take_leave(held: Held, store: Store, progress: Progress, patience: float) -> None:
+    try:
+        held.abandon()
+    except ConflictError:
+        _leave_word(held, store, progress, patience)
+
+
+def _leave_word(held: Held, store: Store, progress: Progress, patience: float) -> None:
+    """Say what may be unsettled although the lease is lost, and wait for that until nobody else has it."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            with courtesy():
+                return held.leave_word()
+        except MirrorError as error:
+            if time.monotonic() < end:
+                time.sleep(min(_PATIENT, patience))
+                continue
+            message = f"it could not be noted which pages may not be as their release says: {error}"
+            hint = "run mirror sync --check-remote when nobody else publishes, which looks at all of them"
+            progress.notice(Notice(level=Level.WARNING, code="lease", message=f"{message}; {hint}", where=store.name))
+            return None
+
+
 def _beat(held: Held, done: threading.Event, interval: float) -> None:
-    while not done.wait(interval):
-        # A store that does not answer now may do so before the lease runs out; `check` tells the publisher.
-        with contextlib.suppress(RemoteError):
-            try:
-                held.renew()
-            except ConflictError:
-                return
+    def guard() -> None:
+        if done.is_set():
+            raise CalledOffError
+
+    with guarded(guard):
+        while not done.wait(interval):
+            # A store that does not answer now may do so before the lease runs out; `check` tells the publisher.
+            with contextlib.suppress(RemoteError):
+                try:
+                    held.renew()
+                except (ConflictError, CalledOffError):
+                    return
 
 
 def _stop(heart: threading.Thread, done: threading.Event) -> None:
@@ -318,4 +382,7 @@ def _stop(heart: threading.Thread, done: threading.Event) -> None:
 
 
 def _lost(store: Store, why: str) -> ConflictError:
-    return ConflictError(f"{store.name}: the lease was lost: {why}", hint="nothing is damaged: run again")
+    return ConflictError(
+        f"{store.name}: the lease was lost: {why}",
+        hint="run again: the next run looks at every page, for one that was on its way may have arrived too late",
+    )

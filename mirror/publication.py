@@ -11,8 +11,10 @@ come back on a store without versions. A first publish has nothing to keep.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import Counter
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from mirror.compare import Fingerprint, compare
 from mirror.errors import ConflictError, IntegrityError, MirrorError
+from mirror.guard import CalledOffError, guarded
 from mirror.layout import (
     FORMER_PAGES,
     FRONT_PAGE,
@@ -31,7 +34,7 @@ from mirror.layout import (
     headers,
     release_key,
 )
-from mirror.lease import holding, leftover
+from mirror.lease import LIFETIME, holding, leftover
 from mirror.model import Level, Notice
 from mirror.release import Kind, Pointer, Release, current, kind
 from mirror.stores.base import ABSENT, Body
@@ -115,12 +118,13 @@ def publish(
     shrink_limit: float = SHRINK_LIMIT,
     jobs: int = 16,
     check_remote: bool = False,
+    lifetime: float = LIFETIME,
 ) -> SyncResult:
     """Make an edition the current release of a store. When nothing changed nothing is written, not even the lease.
 
     `shrink_limit` is the share of the published artifacts, from 0 to 1, that a release may drop without
     `allow_shrink`. `check_remote` reads back what the current release records and puts again what is missing, and
-    pages that differ.
+    pages that differ. `lifetime` is for how many seconds the lease is good without a sign of life.
 
     Raise `IntegrityError` before the first write when an artifact would change under its name or when the store holds
     other bytes than its release records; `MirrorError` when too much would vanish; what `edition` raises;
@@ -139,7 +143,7 @@ def publish(
     state = _read_state(store)
     plan = publisher.plan(state)
     if plan.changed and not dry_run:
-        with holding(store, owner, progress) as lease:
+        with holding(store, owner, progress, lifetime=lifetime) as lease:
             now = _read_state(store)
             # Whoever came in between may have moved the pointer, left pages behind, or removed an artifact.
             if now.etag != state.etag or lease.unsettled:
@@ -377,6 +381,10 @@ class _Publisher:
     def publish(self, plan: _Plan, lease: Held) -> None:
         """Do what was planned. Any failure ends it before the next stage, and nothing is removed then."""
         lease.note(plan.unsettled)
+        with guarded(lease.check):
+            self._carry_out(plan, lease)
+
+    def _carry_out(self, plan: _Plan, lease: Held) -> None:
         size = sum(put.fingerprint.size for put in plan.puts.values())
         with self.progress.task("Publishing", items=len(plan.puts), size=size) as task:
             for _, stage in groupby(plan.puts.items(), key=lambda entry: entry[1].kind):
@@ -428,16 +436,26 @@ def body_of(data: bytes) -> Body:
 
 
 def spread(act: Callable[[_Item], _Answer], items: Iterable[_Item], jobs: int) -> Iterator[_Answer]:
-    """Act on items, `jobs` at once, in their order; the first failure keeps the others from starting and is raised."""
-    with ThreadPoolExecutor(jobs, thread_name_prefix="store") as threads:
-        futures = [threads.submit(act, item) for item in items]
+    """Act on items, `jobs` at once, in their order.
+
+    The first failure is raised, and so is an interruption; then no other item is begun, and nothing is tried again.
+    """
+    ended = threading.Event()
+
+    def guard() -> None:
+        if ended.is_set():
+            raise CalledOffError
+
+    with ThreadPoolExecutor(jobs, thread_name_prefix="store") as threads, guarded(guard):
         try:
+            futures = [threads.submit(copy_context().run, act, item) for item in items]
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
         finally:
+            ended.set()
             threads.shutdown(wait=True, cancel_futures=True)
-        for future in done:
-            future.result()
-        yield from (future.result() for future in futures)
+    for future in done:
+        future.result()
+    yield from (future.result() for future in futures)
 
 
 def _exhaust(answers: Iterator[object]) -> None:

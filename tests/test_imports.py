@@ -39,7 +39,7 @@ ROOMS = {
     ),
     "disk": ("files", "pool", "state", "workspace", "config_file"),
     "ports": (
-        *("progress", "lease", "publication", "history", "*.base", "doctor", "doctor.*"),
+        *("progress", "guard", "lease", "publication", "history", "*.base", "doctor", "doctor.*"),
         *("stores", "downloads", "upstream", "cdn", "clients", "clients.conduct", "installers", "phases"),
         *("outside", "outside.*"),
     ),

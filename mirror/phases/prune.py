@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from mirror.errors import ConflictError, IntegrityError, MirrorError
 from mirror.filenames import is_artifact
+from mirror.guard import guarded
 from mirror.history import read_history
 from mirror.layout import FORMER_PAGES, PACKAGES, POINTER, PROBE, former_page_key, headers, release_key
 from mirror.lease import holding, leftover
@@ -245,7 +246,8 @@ class _Pruning:
                 for batch in _batches(plan.deletes):
                     lease.renew()
                     done += [found.key for found in batch]
-                    self.store.delete([found.key for found in batch])
+                    with guarded(lease.check):
+                        self.store.delete([found.key for found in batch])
                     task.advance(len(batch), sum(found.size for found in batch), batch[-1].key)
             self._fence(fenced)
         except ConflictError:

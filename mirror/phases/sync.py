@@ -25,7 +25,7 @@ from mirror.layout import (
     project_page_keys,
     slash_key,
 )
-from mirror.lease import Owner
+from mirror.lease import LIFETIME, Owner
 from mirror.publication import SHRINK_LIMIT, SyncResult, publish, some
 from mirror.release import Kind, kind
 from mirror.simple import html, json
@@ -57,13 +57,15 @@ def sync(
     jobs: int = 16,
     check_remote: bool = False,
     slash_keys: bool = False,
+    lifetime: float = LIFETIME,
 ) -> SyncResult:
     """Publish the manifest's artifacts from `artifacts` and its pages from `pages`.
 
     `shrink_limit` is the share of the published artifacts, from 0 to 1, that a release may drop without
     `allow_shrink`. `check_remote` reads back what the current release records and puts again what is missing, and
     pages that differ. `slash_keys` stores each HTML page of `simple/` once more under the key that ends in a slash.
-    When nothing changed nothing is written, not even the lease.
+    `lifetime` is for how many seconds the lease is good without a sign of life. When nothing changed nothing is
+    written, not even the lease.
 
     Raise `IntegrityError` before the first write when an artifact would change under its name, when the store holds
     other bytes than its release records, or when a page lists what the manifest does not have; `MirrorError` when too
@@ -80,6 +82,7 @@ def sync(
         shrink_limit=shrink_limit,
         jobs=jobs,
         check_remote=check_remote,
+        lifetime=lifetime,
     )
     progress.say(_sentence(store, result, dry_run=dry_run))
     return result

@@ -18,6 +18,7 @@ import hashlib
 import re
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from itertools import islice
 from threading import BoundedSemaphore
@@ -27,6 +28,7 @@ from urllib.parse import parse_qsl, urlsplit
 from mirror import destination
 from mirror.credentials import redact
 from mirror.errors import ConflictError, IntegrityError, MirrorError, RemoteError
+from mirror.guard import courtesy
 from mirror.stores import s3_xml
 from mirror.stores.base import ABSENT, StoredObject
 from mirror.stores.s3_client import TIMEOUT, Refusal, Reply, Request, connect, moment
@@ -349,7 +351,7 @@ class S3Store:
             )
         except BaseException:
             # The first error is the one to tell; parts that stay behind are removed by a rule of the bucket.
-            with contextlib.suppress(MirrorError, Refusal):
+            with contextlib.suppress(MirrorError, Refusal), courtesy():
                 self._requests.send(lambda client: client.ask(self._object("DELETE", key, query=upload)))
             raise
 
@@ -372,7 +374,10 @@ class S3Store:
                 return self._understood(reply, lambda: reply.headers["etag"])
 
         with ThreadPoolExecutor(_PARTS_AT_ONCE, thread_name_prefix="parts") as threads:
-            return tuple(threads.map(send, range(0, body.size, size)))
+            guarded = (copy_context() for _ in range(0, body.size, size))
+            return tuple(
+                threads.map(lambda context, start: context.run(send, start), guarded, range(0, body.size, size))
+            )
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects, up to 1,000 with one request where the store knows how."""

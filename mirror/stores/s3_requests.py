@@ -7,13 +7,13 @@ is repeated, and only who counts the attempts can tell the two apart.
 from __future__ import annotations
 
 import random
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import BotoCoreError
 
 from mirror.errors import RemoteError
+from mirror.guard import check, pause
 from mirror.stores.s3_client import Refusal
 from mirror.stores.s3_transport import NoAnswer
 
@@ -62,10 +62,12 @@ class Requests:
     def send(self, act: Callable[[Client], _Answer]) -> _Answer:
         """Let `act` ask the client, again and again while that may help, with pauses that grow and are drawn by lot.
 
-        Raise `Refusal` for an answer that is none of success, `RemoteError` when there is no answer.
+        The guards of the context are asked before each attempt. Raise `Refusal` for an answer that is none of success,
+        `RemoteError` when there is no answer.
         """
         uncertain = False
         for delay in _delays(self.attempts):
+            check()
             try:
                 answer = act(self.client)
             except Refusal as refusal:
@@ -83,8 +85,7 @@ class Requests:
                 raise RemoteError(f"{self.name}: {error}", hint=hint) from error
             else:
                 return answer
-            if delay:
-                time.sleep(delay)
+            pause(delay)
         raise AssertionError("the last attempt answers or raises")
 
     def error(self, refusal: Refusal, verb: str, key: str) -> RemoteError:
