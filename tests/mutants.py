@@ -650,7 +650,7 @@ DOCTOR: Mapping[str, tuple[str, ...]] = {
     "page lacks a file": (),
     "HTML alone lacks a file": ("J15",),
     "page lists a missing file": ("J4", "F4"),
-    "JSON disagrees with HTML": ("J15",),
+    "JSON disagrees with HTML": ("H9", "J15"),
     "pages of no known type": ("U1", "U7"),
     "JSON as application/json": ("U7",),
     "stale page behind a cache": ("U15", "U14"),

@@ -6,9 +6,9 @@ wrong, and the rows that complain are these and no others.
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -16,24 +16,42 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import html5lib
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from mirror.clients.http import HttpClient
-from mirror.credentials import Credentials
-from mirror.doctor.check import Outcome
+from mirror.doctor.check import Outcome, Rank
 from mirror.doctor.page import read_page
 from mirror.doctor.rows import CHECKS
-from mirror.downloads.configuration import Network
 from mirror.errors import MirrorError, RemoteError
-from mirror.phases.doctor import doctor
-from mirror.progress import Silence
 from mirror.serve import application
-from mirror.web import Web
+from tests.doctored import (
+    FAIL,
+    HTML_TYPE,
+    JSON_TYPE,
+    WARN,
+    answered,
+    both,
+    breaches,
+    error_page,
+    examine,
+    headers,
+    is_file,
+    is_html,
+    is_json,
+    is_page,
+    listed,
+    nowhere,
+    outcome,
+    path_is,
+    status,
+    stored,
+    together,
+    written,
+)
 from tests.mutants import BETA, DELTA, DOCTOR, GAMMA, MUTANTS, Mutant, Reply, serve_mutant, subject
 from tests.project import ROOT
 from tests.served import served
@@ -41,17 +59,11 @@ from tests.sites import local, make_site
 from tests.wheels import make_sdist, make_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from mirror.doctor.check import Diagnosis
     from tests.mutants import Asked
-
-HTML_TYPE = "text/html; charset=utf-8"
-JSON_TYPE = "application/vnd.pypi.simple.v1+json"
-FAIL, WARN = Outcome.FAIL, Outcome.WARN
 
 
 @pytest.fixture(scope="session")
@@ -60,100 +72,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("doctor")
     subject(folder)
     return folder / "root"
-
-
-def examine(url: str, **options: Any) -> Diagnosis:
-    web = Web(Network(retries=0, timeout=20), Credentials((url,)), {}, 16)
-    try:
-        return doctor(url, HttpClient(web), Silence(), **options)
-    finally:
-        web.close()
-
-
-def breaches(found: Diagnosis) -> dict[str, Outcome]:
-    return {verdict.check.id: verdict.outcome for verdict in found.of(FAIL, WARN)}
-
-
-def outcome(found: Diagnosis, row: str) -> Outcome:
-    return next(verdict.outcome for verdict in found.verdicts if verdict.check.id == row)
-
-
-# Ways to break a site: `stored` changes a page, `answered` an answer
-
-
-def stored(*changes: tuple[str, str, str]) -> Mutant:
-    """Replace in pages: folder and form (`alpha.html`, `.json` for the list), a regular expression, and by what."""
-
-    def act(tree: Path) -> None:
-        for place, old, new in changes:
-            name, _, form = place.rpartition(".")
-            path = tree / "simple" / name / ("index.html" if form == "html" else "index.v1_json")
-            text = path.read_text("utf-8")
-            assert re.search(old, text, re.DOTALL), f"{place} has no {old}"
-            path.write_text(re.sub(old, new, text, count=1, flags=re.DOTALL), "utf-8")
-
-    return Mutant(name="stored", stored=act)
-
-
-def both(name: str, html: tuple[str, str], as_json: tuple[str, str]) -> Mutant:
-    return stored((f"{name}.html", *html), (f"{name}.json", *as_json))
-
-
-def written(key: str, change: Callable[[bytes], bytes]) -> Mutant:
-    def act(tree: Path) -> None:
-        (tree / key).write_bytes(change((tree / key).read_bytes()))
-
-    return Mutant(name="written", stored=act)
-
-
-def answered(applies: Callable[[Asked, Reply], bool], change: Callable[[Reply], Reply]) -> Mutant:
-    return Mutant(name="answered", answered=lambda asked, reply: change(reply) if applies(asked, reply) else reply)
-
-
-def together(*mutants: Mutant) -> Mutant:
-    def act(tree: Path) -> None:
-        for mutant in mutants:
-            if mutant.stored:
-                mutant.stored(tree)
-
-    answers = [mutant.answered for mutant in mutants if mutant.answered]
-    return Mutant(name="together", stored=act, answered=answers[0] if answers else None)
-
-
-def headers(applies: Callable[[Asked, Reply], bool], **values: str) -> Mutant:
-    return answered(applies, lambda reply: reply.having(**values))
-
-
-def is_page(asked: Asked, reply: Reply) -> bool:
-    return reply.status == 200 and asked.path.startswith("simple/")
-
-
-def is_file(asked: Asked, reply: Reply) -> bool:
-    return reply.status in (200, 206) and asked.path.startswith("packages/")
-
-
-def is_html(asked: Asked, reply: Reply) -> bool:
-    return is_page(asked, reply) and reply.headers["content-type"].startswith("text/html")
-
-
-def is_json(asked: Asked, reply: Reply) -> bool:
-    return is_page(asked, reply) and "json" in reply.headers["content-type"]
-
-
-def nowhere(_: Asked, reply: Reply) -> bool:
-    return reply.status == 404
-
-
-def path_is(*paths: str) -> Callable[[Asked, Reply], bool]:
-    return lambda asked, _: asked.path in paths
-
-
-def status(code: int) -> Callable[[Reply], Reply]:
-    return lambda reply: replace(reply, status=code)
-
-
-def error_page(_: Reply) -> Reply:
-    return Reply(status=200, headers={"content-type": HTML_TYPE}, body=b"<!DOCTYPE html><title>Welcome</title><p>Hi")
 
 
 def without(name: str) -> Mutant:
@@ -211,28 +129,6 @@ def sdist_metadata(version: str, *, dynamic: bool) -> Mutant:
     return Mutant(name="sdist metadata", stored=act)
 
 
-def listed(filename: str, *, project: str = "alpha", copy_of: str = "") -> Mutant:
-    """Both pages of a project list one more file, with the bytes of another, or none."""
-
-    def act(tree: Path) -> None:
-        data = (tree / "packages" / copy_of).read_bytes() if copy_of else b"?"
-        if copy_of:
-            (tree / "packages" / filename).write_bytes(data)
-        digest = sha256(data).hexdigest()
-        time = "2024-01-02T03:04:05Z"
-        link = (
-            f'<a href="../../packages/{filename}#sha256={digest}" data-size="{len(data)}" data-upload-time="{time}">'
-            f"{filename}</a><br>\n</body>"
-        )
-        entry = {"filename": filename, "url": f"../../packages/{filename}", "hashes": {"sha256": digest}}
-        entry |= {"size": len(data), "upload-time": time}  # type: ignore[dict-item]
-        change = both(project, ("</body>", link), (r"\]\}\s*$", f",{json.dumps(entry)}]}}"))
-        assert change.stored is not None
-        change.stored(tree)
-
-    return Mutant(name="listed", stored=act)
-
-
 @dataclass(frozen=True)
 class Case:
     """A mutation, and exactly the rows that complain of it."""
@@ -250,6 +146,10 @@ BREACHES = (
     Case("listed project has no page", answered(path_is("simple/beta/"), status(404)), {"U2": FAIL}),
     Case("page without its slash", Mutant(name="", answered=slashless), {"U3": FAIL, "U4": WARN}),
     Case("no redirect to the slash", answered(path_is("simple/alpha"), status(404)), {"U4": WARN}),
+    Case("redirect to somewhere else", answered(path_is("simple/alpha"), lambda _: Reply(
+        status=301, headers={"location": "/login"})), {"U4": WARN}),
+    Case("redirect to the slash over plain http", answered(path_is("simple/alpha"), lambda _: Reply(
+        status=301, headers={"location": "http://internal.example:8080/simple/alpha/"})), {"U4": WARN, "U11": FAIL}),
     Case("no redirect to the name", answered(path_is("simple/Alpha/"), status(404)), {"U5": WARN}),
     Case("403 for the unknown", answered(nowhere, status(403)), {"U6": FAIL}),
     Case("500 for the unknown", answered(nowhere, status(500)), {"U6": FAIL}),
@@ -274,7 +174,8 @@ BREACHES = (
          {"U11": FAIL, "F4": FAIL}),
     Case("HEAD tells another length", Mutant(name="", answered=long_heads), {"U12": FAIL}),
     Case("HEAD fails", answered(lambda asked, _: asked.method == "HEAD", status(500)), {"U12": FAIL}),
-    Case("HEAD is refused", answered(lambda asked, _: asked.method == "HEAD", status(405)), {"U12": WARN}),
+    *(Case(f"HEAD is refused with {code}", answered(lambda asked, _: asked.method == "HEAD", status(code)),
+           {"U12": WARN}) for code in (400, 403, 404, 405, 501)),
     Case("ranges of other bytes", half_ranges(), {"U12": FAIL}),
     Case("Range is not heeded", replace(headers(is_file, accept_ranges=""), ignored=("range",)), {"U12": WARN}),
     Case("Range is announced and not heeded", replace(headers(is_file), ignored=("range",)), {"U12": FAIL}),
@@ -283,6 +184,8 @@ BREACHES = (
          {"U13": FAIL}),
     Case("page in an unknown encoding", headers(is_html, content_encoding="br"), {"U13": FAIL}),
     Case("no ETag", headers(is_page, etag=""), {"U14": WARN}),
+    Case("no ETag on JSON", headers(is_json, etag=""), {"U14": WARN}),
+    Case("no ETag on the list", headers(lambda asked, _: asked.path == "simple/", etag=""), {"U14": WARN}),
     Case("ETag never matches", replace(headers(is_page), ignored=("if-none-match",)), {"U14": WARN}),
     Case("If-None-Match fails", answered(lambda asked, _: "if-none-match" in asked.headers, status(412)),
          {"U14": FAIL}),
@@ -321,16 +224,26 @@ BREACHES = (
     Case("bare + is a space", together(both("gamma", ("%2B", "+"), ("%2B", "+")), answered(
         lambda asked, _: "+" in asked.raw and asked.raw.endswith(".whl"), status(404))), {"H8": FAIL, "F4": FAIL}),
     Case("no specifier", both("alpha", ("&gt;=3.8", "three"), (">=3.8", "three")), {"H9": FAIL}),
+    Case("another requires-python than the file's", both("alpha", ("&gt;=3.8", "&gt;=3.6"), (">=3.8", ">=3.6")),
+         {"H9": FAIL}),
+    Case("no requires-python where the file has one", both(
+        "alpha", (' data-requires-python="&gt;=3.8"', ""), ('"requires-python":">=3.8",', "")), {"H9": WARN}),
     Case("metadata without its digest", both("delta", (f'metadata="sha256={HEX}"', 'metadata="true"'),
                                              (rf'metadata":\{{"sha256":"{HEX}"\}}', 'metadata":true')),
          {"H10": WARN, "J7": WARN}),
     Case("metadata with half a digest", both("delta", (f'metadata="sha256={HEX}"', 'metadata="sha256=abc"'),
                                              (f'metadata":{{"sha256":"{HEX}"', 'metadata":{"sha256":"abc"')),
-         {"H10": FAIL, "H12": FAIL}),
+         {"H10": FAIL, "H12": FAIL, "J7": FAIL}),
     Case("metadata under the old name too", stored(("delta.html", f'( data-)core(-metadata="sha256={HEX}")',
                                                     r"\1core\2\1dist-info\2")), {"H11": FAIL}),
     Case("metadata under the old name only", stored(("delta.html", "data-core-", "data-dist-info-")),
          {"H10": FAIL, "H11": FAIL}),
+    Case("metadata missing, with a compressed error page", answered(
+        path_is(f"packages/{DELTA}.metadata"), lambda _: Reply(
+            status=404, headers={"content-encoding": "gzip"}, body=gzip.compress(b"no"))), {"H12": FAIL}),
+    Case("metadata of another version, as identity", together(
+        written(f"packages/{DELTA}.metadata", lambda data: data + b"Summary: x\n"),
+        headers(path_is(f"packages/{DELTA}.metadata"), content_encoding="identity")), {"H12": FAIL}),
     Case("metadata of another version", written(f"packages/{DELTA}.metadata", lambda data: data + b"Summary: x\n"),
          {"H12": FAIL}),
     Case("no metadata", both("delta", (f' data-core-metadata="sha256={HEX}"', ""),
@@ -352,6 +265,7 @@ BREACHES = (
                                             'content="quarantined"><title>')), {"H17": FAIL}),
     Case("status before 1.4", stored(("beta.html", "<title>", '<meta name="pypi:project-status" '
                                       'content="archived"><title>'), ("beta.html", '"1.4"', '"1.3"')), {"H2": FAIL}),
+    Case("upload on no day", stored(("beta.html", 'time="2024-01-02', 'time="2024-13-02')), {"H18": FAIL}),
     Case("size in words", stored(("beta.html", 'data-size="[0-9]+"', 'data-size="many"')), {"H18": FAIL}),
     Case("no sizes in HTML, and no JSON", together(
         stored(("beta.html", ' data-size="[0-9]+"', "")), without("index.v1_json")), {"U9": WARN, "H18": WARN}),
@@ -370,12 +284,18 @@ BREACHES = (
     Case("version twice", stored(("alpha.json", r'"versions":\["1.0"\]', '"versions":["1.0","1.0.0"]')),
          {"J4": FAIL}),
     Case("size is a text", stored(("beta.json", r'"size":(\d+)', r'"size":"\1"')), {"J5": FAIL}),
+    Case("requires-python is a number", stored(("alpha.json", '"requires-python":">=3.8"', '"requires-python":3.8')),
+         {"J5": FAIL, "J15": FAIL, "H9": WARN}),
+    Case("gpg-sig is a word", stored(("beta.json", '"size"', '"gpg-sig":"yes","size"')), {"J5": FAIL}),
+    Case("half a digest in JSON", stored(("beta.json", f'"sha256":"{HEX}"', '"sha256":"abc"')),
+         {"J5": FAIL, "J15": FAIL, "F1": FAIL, "F3": FAIL}),
     Case("no hashes", stored(("beta.json", rf'"hashes":\{{"sha256":"{HEX}"\}},', "")),
          {"J5": FAIL, "J15": FAIL}),
     Case("other address", stored(("beta.json", r"(packages/[^\"]*)", r"\1?x")), {"J6": FAIL}),
     Case("metadata under the old key", stored(("delta.json", '"core-metadata"', '"dist-info-metadata"')),
          {"J7": FAIL}),
     Case("empty reason", stored(("beta.json", '"size"', '"yanked":"","size"')), {"J8": FAIL}),
+    Case("upload at no time", stored(("beta.json", "2024-01-02T03:04:05Z", "2024-99-99T99:99:99Z")), {"J9": FAIL}),
     Case("time in another form", stored(("beta.json", "T03:04:05Z", " 03:04:05")), {"J9": FAIL}),
     Case("no time", stored(("beta.json", ',"upload-time":"[^"]*"', "")), {"J9": WARN}),
     Case("null time", stored(("beta.json", '"upload-time":"[^"]*"', '"upload-time":null')), {"J10": FAIL}),
@@ -388,9 +308,11 @@ BREACHES = (
     Case("quarantined with a file in JSON", stored(
         ("beta.json", '"name"', '"project-status":{"status":"quarantined"},"name"')), {"J13": FAIL}),
     Case("unknown key", stored(("beta.json", '"size"', '"colour":"red","size"')), {"J14": WARN}),
-    Case("forms differ", stored(("alpha.json", ">=3.8", ">=3.9")), {"J15": FAIL}),
+    Case("forms differ", stored(("alpha.json", ">=3.8", ">=3.9")), {"H9": FAIL, "J15": FAIL}),
     Case("file altered", written(f"packages/{BETA}", lambda data: data[:-1] + b"?"), {"F1": FAIL}),
     Case("file cut short", written(f"packages/{BETA}", lambda data: data[:-1]), {"F1": FAIL}),
+    Case("version that nobody can order", listed("alpha-dev.zip", copy_of=BETA), {"F2": WARN}),
+    Case("dumb archive", listed("alpha-1.0.linux-x86_64.tar.gz", copy_of=BETA), {"F2": WARN}),
     Case("file of another project", listed("other-1.0.tar.gz", copy_of=BETA), {"F2": FAIL}),
     Case("filename with markup", stored(("beta.html", "packages/beta-1.0.tar", "packages/beta-1.0%3Cb%3E.tar"),
                                         ("beta.html", ">beta-1.0.tar", ">beta-1.0&lt;b&gt;.tar")),
@@ -412,6 +334,12 @@ def test_each_breach_is_found_by_its_rows_and_by_no_other(case: Case, root: Path
 def test_every_row_has_a_site_that_breaks_it() -> None:
     assert {check.id for check in CHECKS} == {row for case in BREACHES for row in case.rows}
     assert len({check.id for check in CHECKS}) == len(CHECKS)
+
+
+def test_only_a_must_or_a_client_that_breaks_fails_a_run() -> None:
+    ranks = {check.id: check.rank for check in CHECKS}
+    failing = {row for case in BREACHES for row, outcome in case.rows.items() if outcome is FAIL}
+    assert {ranks[row] for row in failing} == {Rank.MUST, Rank.REQUIRED}
 
 
 def test_every_check_says_who_breaks_and_what_to_do() -> None:
@@ -440,6 +368,17 @@ def test_our_own_site_passes_every_row(root: Path) -> None:
         ("J14", stored(("beta.json", '"size"', '"_colour":"red","size"'))),
         ("U15", headers(is_page, cache_control="no-cache")),
         ("U4", answered(path_is("simple/alpha"), status(308))),
+        (
+            "U4",
+            answered(
+                path_is("simple/alpha"),
+                lambda reply: replace(reply, body=gzip.compress(b"moved")).having(content_encoding="gzip"),
+            ),
+        ),
+        *(
+            ("F2", listed(f"alpha-1.0{suffix}", copy_of=BETA))
+            for suffix in ("-py2.7.egg", ".win32-py2.7.exe", ".dmg", ".deb", "-1.noarch.rpm", ".msi", ".tar.Z")
+        ),
     ],
 )
 def test_what_a_standard_allows_passes(row: str, mutant: Mutant, root: Path) -> None:

@@ -6,8 +6,8 @@ break by it; a *warning* leaves every installer working, though slower, less saf
 As JSON (`Diagnosis.to_json`), format 1:
 
 ```
-{"format": 1, "url", "verdict": "pass" | "warn" | "fail", "projects": {"listed", "looked_at"}, "files", "requests",
- "bytes", "counts": {outcome: number},
+{"format": 1, "kind": "index", "url", "verdict": "pass" | "warn" | "fail", "projects": {"listed", "looked_at"},
+ "files", "requests", "bytes", "counts": {outcome: number},
  "checks": [{"id", "level", "asserts", "outcome", "evidence": [{"url", "seen", "outcome"}], "breaks", "fix"}]}
 ```
 
@@ -20,6 +20,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mirror.doctor.values import shown
 from mirror.model import Word
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from mirror.doctor.visit import Visit
 
 FORMAT = 1
-SAMPLE = 20
-"""Projects that are visited unless more are asked for."""
 _EVIDENCE = 5
 """Sightings that a verdict shows; the rest is counted."""
 
@@ -113,11 +112,19 @@ class Verdict:
 
 
 def verdict(check: Check, visit: Visit) -> Verdict:
-    """Let a check judge."""
-    seen = tuple(dict.fromkeys(check.judge(visit)))
+    """Let a check judge; what it stumbles over is a failure of what it looked at, and ends nothing."""
+    seen = tuple(dict.fromkeys(_judged(check, visit)))
     outcome = max((each.outcome for each in seen), key=SEVERITY.index, default=Outcome.NOT_APPLICABLE)
     worst = [each for each in seen if each.outcome is outcome]
-    return Verdict(check=check, outcome=outcome, evidence=tuple(worst[:_EVIDENCE]), more=max(len(worst) - _EVIDENCE, 0))
+    evidence = tuple(Seen(outcome, shown(each.url), shown(each.text)) for each in worst[:_EVIDENCE])
+    return Verdict(check=check, outcome=outcome, evidence=evidence, more=len(worst) - len(evidence))
+
+
+def _judged(check: Check, visit: Visit) -> Iterator[Seen]:
+    try:
+        yield from check.judge(visit)
+    except Exception as error:  # a host must not be able to hide all else that is wrong with it
+        yield fail(visit.base, f"this cannot be judged: {type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +181,7 @@ class Diagnosis:
         """The report as JSON data, format 1."""
         return {
             "format": FORMAT,
+            "kind": "index",
             "url": self.url,
             "verdict": str(self.outcome),
             "projects": {"listed": self.listed, "looked_at": self.looked_at},

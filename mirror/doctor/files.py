@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
 from mirror import filenames
-from mirror.doctor.check import Seen, check, fail, ok
-from mirror.filenames import InvalidFilename
+from mirror.doctor.check import Seen, check, fail, ok, warn
+from mirror.doctor.values import is_of_old
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mirror.doctor.visit import Link, Visit
 
-_REFUSED = (405, 501)
-"""What hosts answer that do not know HEAD."""
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
 
 
 @check(
@@ -30,11 +30,13 @@ def digests(visit: Visit) -> Iterator[Seen]:
     for file in visit.files:
         if file.whole is None or file.whole.status != 200:
             continue
-        if file.whole.header("content-encoding").lower() not in ("", "identity"):
+        if file.whole.coding:
             # What the bytes are is not to be told then: the matter of U13.
             continue
         link, place = file.link, file.whole.place
-        if link.size not in (None, file.length):
+        if file.whole.cut:
+            yield fail(place, f"stated are {link.size:,} bytes, sent were far more")
+        elif link.size not in (None, file.length):
             yield fail(place, f"stated are {link.size:,} bytes, sent were {file.length:,}")
         elif link.sha256 and link.sha256.lower() != file.sha256:
             yield fail(place, f"stated is sha256 {link.sha256}, sent was {file.sha256}")
@@ -52,18 +54,24 @@ def names(visit: Visit) -> Iterator[Seen]:
     for project in visit.projects:
         for page in project.pages:
             for link in page.links:
-                problem = _problem(link, project.name)
-                yield (fail if problem else ok)(page.url, problem or "all of them")
+                yield _judged(link, project.name, page.url)
 
 
-def _problem(link: Link, project: str) -> str:
+def _judged(link: Link, project: str, url: str) -> Seen:
     name = canonicalize_name(project)
+    if not _PLAIN.fullmatch(link.filename):
+        return fail(url, f"{link.filename!r} is not of plain characters")
+    if is_of_old(link.filename):
+        return ok(url, "all of them")
     try:
         parsed = filenames.parse(link.filename) if link.wheel else filenames.parse_sdist_of(link.filename, name)
-    except InvalidFilename as error:
-        # Formats of old, which installers pass over without harm.
-        return "" if link.filename.endswith((".egg", ".exe", ".rpm", ".msi")) else str(error)
-    return "" if parsed.name == name else f"{link.filename} is of {parsed.name}, listed by {project}"
+    except ValueError as error:
+        # Installers pass over it without harm, as they do over much that is old.
+        return warn(url, str(error))
+    right = parsed.name == name
+    return (ok if right else fail)(
+        url, "all of them" if right else f"{link.filename} is of {parsed.name}, listed by {project}"
+    )
 
 
 @check(
@@ -77,7 +85,7 @@ def unique(visit: Visit) -> Iterator[Seen]:
     pages: dict[str, str] = {}
     for project in visit.projects:
         for link in (link for page in project.pages for link in page.links):
-            found[link.filename.casefold()].add((link.filename, link.sha256))
+            found[link.filename.casefold()].add((link.filename, link.sha256.lower()))
             pages.setdefault(link.filename.casefold(), project.as_html.url)
     for key, claims in found.items():
         stated = {sha256 for _, sha256 in claims if sha256}
@@ -98,19 +106,16 @@ def unique(visit: Visit) -> Iterator[Seen]:
 def present(visit: Visit) -> Iterator[Seen]:
     """F4."""
     for file in visit.files:
-        exchange = file.whole or file.head
-        if exchange.status != 200 and exchange.status not in _REFUSED:
+        exchange = file.whole or file.there
+        if not exchange.there:
             yield fail(exchange.url, f"listed by {file.project}, and answered {exchange.said}")
         else:
             yield ok(exchange.place, "there")
     for project, link, exchange in visit.heads:
-        if exchange.status in _REFUSED:
-            continue
-        if exchange.status != 200:
+        if not exchange.there:
             yield fail(exchange.url, f"listed by {project}, and answered {exchange.said}")
-        elif link.size is not None and exchange.header("content-length") not in ("", str(link.size)):
-            stated = exchange.header("content-length")
-            yield fail(exchange.url, f"stated are {link.size:,} bytes, the host has {stated}")
+        elif None not in (link.size, exchange.size) and link.size != exchange.size:
+            yield fail(exchange.url, f"stated are {link.size:,} bytes, the host has {exchange.size:,}")
         else:
             yield ok(exchange.place, "there")
 
@@ -126,8 +131,8 @@ def steady(visit: Visit) -> Iterator[Seen]:
         known = {page.exchange.media_type: page.exchange for page in project.pages if page.exchange.status == 200}
         for exchange in (look.repeated, look.anything, look.latest, *look.installers.values()):
             same = known.get(exchange.media_type)
-            if exchange.status == 200 and same is not None and None not in (exchange.body, same.body):
-                equal = exchange.body == same.body
+            if exchange.status == 200 and same is not None and exchange.digest and same.digest:
+                equal = exchange.digest == same.digest
                 yield (ok if equal else fail)(
                     exchange.place, "the same" if equal else "other bytes than a moment before, in the same form"
                 )

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from hashlib import sha256
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from mirror.doctor.check import Seen, check, fail, ok, warn
-from mirror.doctor.visit import project_of, segment
-from mirror.filenames import is_artifact
+from mirror.doctor.values import is_file, is_instant, number, segment, split
+from mirror.doctor.visit import project_of
 from mirror.simple.links import upload_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mirror.doctor.page import Anchor, HtmlPage
-    from mirror.doctor.visit import Page, Visit
+    from mirror.doctor.visit import Link, Page, Visit
 
-_VERSION = re.compile(r"[0-9]+\.[0-9]+")
+_VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}")
 _NEWEST = (1, 4)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _READ_BY_UV = ("md5", "sha256", "sha384", "sha512", "blake2b")
@@ -45,7 +46,7 @@ def _anchors(visit: Visit) -> Iterator[tuple[Page, Anchor]]:
     """Every link to a file on every project page."""
     for page, html in visit.html_pages:
         for anchor in html.anchors:
-            if is_artifact(segment(anchor.href)) or is_artifact(anchor.text.strip()):
+            if is_file(segment(anchor.href)) or is_file(anchor.text.strip()):
                 yield page, anchor
 
 
@@ -103,7 +104,7 @@ def list_links(visit: Visit) -> Iterator[Seen]:
         for anchor in page.html.anchors if page.html else ():
             name = project_of(anchor.href)
             named = bool(name) and canonicalize_name(anchor.text.strip().rstrip("/")) == canonicalize_name(name)
-            if not named or not urlsplit(anchor.href).path.endswith("/"):
+            if not named or not split(anchor.href).path.endswith("/"):
                 yield fail(_at(page, anchor), f"{anchor.text.strip()!r} leads to {anchor.href!r}")
             elif anchor.text.strip().endswith("/"):
                 yield fail(_at(page, anchor), f"{anchor.text.strip()!r} is no project's name")
@@ -119,15 +120,16 @@ def list_links(visit: Visit) -> Iterator[Seen]:
 def only_files(visit: Visit) -> Iterator[Seen]:
     """H4."""
     for page, html in visit.html_pages:
-        names = [segment(anchor.href) for anchor in html.anchors]
-        others = [name for name in names if not is_artifact(name) and not name.endswith(".json")]
-        twice = sorted({name for name in names if names.count(name) > 1 and name not in others})
+        names = Counter(segment(anchor.href) for anchor in html.anchors)
+        others = {name for name in names if not is_file(name) and not name.endswith(".json")}
+        twice = sorted(name for name, count in names.items() if count > 1 and name not in others)
         if others:
-            yield fail(page.url, f"{len(others)} links to no file, e.g. {html.anchors[names.index(others[0])].href!r}")
+            first = next(anchor.href for anchor in html.anchors if segment(anchor.href) in others)
+            yield fail(page.url, f"{sum(names[name] for name in others)} links to no file, e.g. {first!r}")
         if twice:
             yield fail(page.url, f"listed more than once: {', '.join(twice[:3])}")
         if not others and not twice:
-            yield ok(page.url, f"{len(names)} files")
+            yield ok(page.url, f"{names.total()} files")
 
 
 @check(
@@ -153,7 +155,7 @@ def link_text(visit: Visit) -> Iterator[Seen]:
 def no_base(visit: Visit) -> Iterator[Seen]:
     """H6."""
     for page, html in _every(visit):
-        relative = [base for base in html.bases if not urlsplit(base).scheme]
+        relative = [base for base in html.bases if not split(base).scheme]
         if not html.bases:
             yield ok(page.url, "none")
         else:
@@ -161,7 +163,7 @@ def no_base(visit: Visit) -> Iterator[Seen]:
 
 
 @check(
-    "H7", "S", "every link ends in #sha256= and 64 lowercase hex digits",
+    "H7", "R", "every link ends in #sha256= and 64 lowercase hex digits",
     breaks="sha1 or sha224: uv refuses the whole page; none: nobody can tell whether the bytes are right",
     fix="compute the sha256 of each file and append it",
 )  # fmt: skip
@@ -180,12 +182,6 @@ def fragments(visit: Visit) -> Iterator[Seen]:
             yield warn(_at(page, anchor), f"#{fragment}" if fragment else f"{segment(anchor.href)}: no digest")
 
 
-def _readable(algorithm: str, value: str) -> bool:
-    if algorithm == "sha256":
-        return _SHA256.fullmatch(value.lower()) is not None
-    return not value or algorithm in (*_READ_BY_UV, "egg")
-
-
 @check(
     "H8", "R", "filenames in links are percent-quoted, + as %2B",
     breaks="uv, Poetry and pdm send a + as it stands, which S3 reads as a space: 404; pip quotes by itself",
@@ -194,7 +190,7 @@ def _readable(algorithm: str, value: str) -> bool:
 def quoting(visit: Visit) -> Iterator[Seen]:
     """H8."""
     for page, anchor in _anchors(visit):
-        written = urlsplit(anchor.href).path.rpartition("/")[2]
+        written = split(anchor.href).path.rpartition("/")[2]
         right = written.lower() == quote(unquote(written), safe="").lower()
         yield (ok if right else warn)(
             page.url if right else _at(page, anchor), "as they should be" if right else f"written as {written}"
@@ -202,28 +198,50 @@ def quoting(visit: Visit) -> Iterator[Seen]:
     for file in visit.files:
         if file.requoted is None or "+" not in file.link.filename:
             continue
-        for who, exchange in (("uv", file.head), ("pip", file.requoted)):
-            if exchange.status not in (200, 405):
+        for who, exchange in (("uv", file.there), ("pip", file.requoted)):
+            if not exchange.there:
                 yield fail(exchange.url, f"{exchange.said}, as {who} asks for it")
 
 
 @check(
-    "H9", "Y", "data-requires-python is the metadata's own, and can be parsed",
-    breaks="pip and uv pass over a file whose value they cannot parse, or take one that will not run",
+    "H9", "R", "requires-python is the metadata's own, and can be parsed",
+    breaks="another than the metadata's: pip, uv and Poetry pass over a file that would run, or take one that will "
+    "not; none: they fetch files to find out; one that cannot be parsed is passed over by some",
     fix="copy the value from the metadata exactly; leave it out where that has none",
 )  # fmt: skip
 def requires_python(visit: Visit) -> Iterator[Seen]:
     """H9."""
-    for page, anchor in _anchors(visit):
-        value = anchor.get("data-requires-python")
-        if value is None:
-            continue
-        try:
-            SpecifierSet(value)
-        except InvalidSpecifier:
-            yield fail(_at(page, anchor), f"{value!r} is no version specifier")
-        else:
-            yield ok(page.url, "can be parsed")
+    for project in visit.projects:
+        for page in project.pages:
+            for link in page.links:
+                if link.requires_python:
+                    known = _specifiers(link.requires_python) is not None
+                    said = "can be parsed" if known else f"{link.filename}: {link.requires_python!r} is no specifier"
+                    yield (ok if known else warn)(page.url, said)
+    for file in visit.files:
+        if file.metadata is not None:
+            yield from _as_inside(file.link, str(file.fields["Requires-Python"] or ""))
+
+
+def _as_inside(link: Link, own: str) -> Iterator[Seen]:
+    """Whether a page says of a file what its metadata says."""
+    stated = link.requires_python
+    specifiers = _specifiers(stated)
+    if stated == own or (stated and specifiers is not None and specifiers == _specifiers(own)):
+        yield ok(link.url, "as in the file")
+    elif stated:
+        yield fail(link.url, f"{stated!r} on the page, {own!r} in the file")
+    else:
+        yield warn(link.url, f"nothing on the page, {own!r} in the file")
+
+
+def _specifiers(text: str) -> SpecifierSet | None:
+    try:
+        specifiers = SpecifierSet(text)
+        hash(specifiers)  # versions are read only when they are compared
+    except ValueError:
+        return None
+    return specifiers
 
 
 @check(
@@ -272,13 +290,17 @@ def old_metadata_attribute(visit: Visit) -> Iterator[Seen]:
 def metadata(visit: Visit) -> Iterator[Seen]:
     """H12."""
     for file in visit.files:
-        if file.sidecar is None or file.sidecar.header("content-encoding"):
-            # A compressed one is the matter of U13.
+        if file.sidecar is None:
             continue
         place, stated = file.sidecar.place, file.link.sidecar
         found = sha256(file.sidecar.raw).hexdigest()
         if file.sidecar.status != 200:
             yield fail(file.sidecar.url, f"offered, and answered {file.sidecar.said}")
+        elif file.sidecar.cut:
+            yield warn(place, "too large to be read here")
+        elif file.sidecar.coding:
+            # A compressed one is the matter of U13.
+            continue
         elif stated and stated != found:
             yield fail(place, f"stated is sha256 {stated}, sent was {found}")
         elif file.metadata is not None and file.metadata != file.sidecar.raw:
@@ -286,7 +308,7 @@ def metadata(visit: Visit) -> Iterator[Seen]:
         else:
             yield ok(place, "as stated" + (" and as in the wheel" if file.metadata is not None else ""))
     for link, exchange in visit.sidecar_heads:
-        if exchange.status not in (200, 405, 501):
+        if not exchange.there:
             yield fail(exchange.url, f"offered for {link.filename}, and answered {exchange.said}")
 
 
@@ -315,7 +337,7 @@ def offers(visit: Visit) -> Iterator[Seen]:
 def _static(metadata: bytes) -> bool:
     """Whether an sdist's metadata is final (PEP 643): 2.2 or later, no requirement left to the build."""
     head = metadata.split(b"\n\n")[0].decode("utf-8", "replace")
-    version = re.search(r"^Metadata-Version: *2\.(\d+)", head, re.MULTILINE)
+    version = re.search(r"^Metadata-Version: *2\.([0-9]{1,9})", head, re.MULTILINE)
     dynamic = re.findall(r"^Dynamic: *(\S+)", head, re.MULTILINE)
     late = {"requires-dist", "requires-python", "provides-extra"} & {field.lower() for field in dynamic}
     return version is not None and int(version[1]) >= 2 and not late
@@ -353,7 +375,7 @@ def provenance(visit: Visit) -> Iterator[Seen]:
     for page, anchor in _anchors(visit):
         value = anchor.get("data-provenance")
         if value is not None:
-            whole = value.startswith("https://") and bool(urlsplit(value).hostname)
+            whole = value.startswith("https://") and bool(split(value).hostname)
             yield (ok if whole else fail)(_at(page, anchor), f"data-provenance={value!r}")
 
 
@@ -374,7 +396,7 @@ def signatures(visit: Visit) -> Iterator[Seen]:
 
 
 @check(
-    "H17", "S", "a project's status is one of the four, and a quarantined project lists no file",
+    "H17", "M", "a project's status is one of the four, and a quarantined project lists no file",
     breaks="uv warns by it; a status that nobody knows is passed over",
     fix="pypi:project-status: active, archived, quarantined or deprecated; the reason only with it",
 )  # fmt: skip
@@ -385,7 +407,7 @@ def status(visit: Visit) -> Iterator[Seen]:
         if reasons and not stated:
             yield warn(page.url, "a reason without a status")
         for word in stated:
-            files = sum(is_artifact(segment(anchor.href)) for anchor in html.anchors)
+            files = sum(is_file(segment(anchor.href)) for anchor in html.anchors)
             if word == "quarantined" and files:
                 yield fail(page.url, f"quarantined, with {files} files")
             else:
@@ -402,10 +424,10 @@ def sizes_and_times(visit: Visit) -> Iterator[Seen]:
     for project in visit.projects:
         page = project.as_html
         for anchor in page.html.anchors if page.html else ():
-            if not is_artifact(segment(anchor.href)):
+            if not is_file(segment(anchor.href)):
                 continue
             size, time = anchor.get("data-size"), anchor.get("data-upload-time")
-            if (size is not None and not (size.isascii() and size.isdigit())) or (time and not upload_time(time)):
+            if (size is not None and number(size) is None) or (time and not is_instant(upload_time(time))):
                 yield fail(_at(page, anchor), f"data-size={size!r} data-upload-time={time!r}")
             elif (size is None or not time) and not project.as_json.data:
                 yield warn(page.url, f"{segment(anchor.href)}: {'no size' if size is None else 'no upload time'}")

@@ -6,12 +6,12 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from mirror import filenames
 from mirror.doctor.check import Seen, check, fail, ok, warn
-from mirror.doctor.visit import list_names, resolved
-from mirror.filenames import InvalidFilename
+from mirror.doctor.values import is_instant, resolved, split
+from mirror.doctor.visit import list_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from mirror.doctor.visit import Link, Page, Visit
 
 _VERSION = re.compile(r"1\.[0-9]{1,9}")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z", re.ASCII)
 _HEX = re.compile(r"[0-9a-f]+")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _PIP_HASHES = ("sha256", "sha384", "sha512")
 _STATUSES = ("active", "archived", "quarantined", "deprecated")
 _LIST_KEYS = {"meta", "projects", "namespaces"}
@@ -137,12 +137,10 @@ def versions(visit: Visit) -> Iterator[Seen]:
         if not isinstance(stated, list) or not all(isinstance(each, str) for each in stated):
             yield fail(page.url, "versions is no list of texts")
             continue
-        known = [_version(each) for each in stated]
-        if len(set(known)) != len(known):
+        known = {_version(each) for each in stated}
+        if len(known) != len(stated):
             yield fail(page.url, "one version stands there twice")
-        missing = sorted(
-            {str(found) for link in page.links if (found := _of(link, project.name)) not in (None, *known)}
-        )
+        missing = sorted(map(str, {_of(link, project.name) for link in page.links} - {None, *known}))
         yield (fail if missing else ok)(
             page.url, f"not there: {', '.join(missing[:5])}" if missing else f"{len(known)} versions"
         )
@@ -151,7 +149,7 @@ def versions(visit: Visit) -> Iterator[Seen]:
 def _version(text: str) -> Version | str:
     try:
         return Version(text)
-    except InvalidVersion:
+    except ValueError:
         return text
 
 
@@ -160,30 +158,40 @@ def _of(link: Link, project: str) -> Version | None:
         if link.wheel:
             return filenames.parse(link.filename).version
         return filenames.parse_sdist_of(link.filename, canonicalize_name(project)).version
-    except InvalidFilename:
+    except ValueError:
         return None
 
 
 @check(
-    "J5", "M", "every file has filename, url and hashes, and size as a number",
-    breaks="pip and uv reject the whole page",
+    "J5", "M", "every file has filename, url and hashes, and what it has is of the right kind",
+    breaks="pip and uv reject the whole page, or end in a traceback",
     fix='"filename", "url", "hashes": {"sha256": …}, "size": bytes',
 )  # fmt: skip
 def required_keys(visit: Visit) -> Iterator[Seen]:
     """J5."""
     for url, filename, entry in _files(visit):
-        hashes, size = entry.get("hashes"), entry.get("size", 0)
+        size = entry.get("size", 0)
         wrong = [key for key in ("filename", "url") if not isinstance(entry.get(key), str) or not entry[key]]
-        if not isinstance(hashes, dict) or not all(
-            isinstance(value, str) and _HEX.fullmatch(value) for value in hashes.values()
-        ):
+        if not _are_digests(entry.get("hashes")):
             wrong.append("hashes")
+        if not isinstance(entry.get("requires-python"), (str, type(None))):
+            wrong.append("requires-python")
+        if not isinstance(entry.get("gpg-sig"), (bool, type(None))):
+            wrong.append("gpg-sig")
         # A null is the matter of J10.
         if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
             wrong.append("size")
         yield (fail if wrong else ok)(
             url, f"{filename}: {', '.join(wrong)} missing or of a wrong kind" if wrong else "all there"
         )
+
+
+def _are_digests(value: object) -> bool:
+    """Whether these are hexadecimal digits by algorithm, 64 of them for sha256."""
+    return isinstance(value, dict) and all(
+        isinstance(digits, str) and (_SHA256 if algorithm == "sha256" else _HEX).fullmatch(digits)
+        for algorithm, digits in value.items()
+    )
 
 
 @check(
@@ -220,9 +228,7 @@ def metadata_key(visit: Visit) -> Iterator[Seen]:
         value = entry.get("core-metadata", False)
         if "dist-info-metadata" in entry:
             yield fail(url, f"{filename}: dist-info-metadata")
-        elif not isinstance(value, bool) and not (
-            isinstance(value, dict) and all(isinstance(each, str) and _HEX.fullmatch(each) for each in value.values())
-        ):
+        elif not isinstance(value, bool) and not _are_digests(value):
             yield fail(url, f"{filename}: core-metadata is {value!r}")
         elif value is True:
             yield warn(url, f"{filename}: core-metadata without a digest")
@@ -254,7 +260,7 @@ def upload_time(visit: Visit) -> Iterator[Seen]:
     for url, filename, entry in _files(visit):
         value = entry.get("upload-time")
         if value is not None:
-            good = isinstance(value, str) and bool(_TIME.fullmatch(value))
+            good = is_instant(value)
             yield (ok if good else fail)(url, "as it should be" if good else f"{filename}: upload-time is {value!r}")
         elif "upload-time" not in entry:
             yield warn(url, f"{filename}: no upload-time")
@@ -303,12 +309,13 @@ def provenance(visit: Visit) -> Iterator[Seen]:
     for url, filename, entry in _files(visit):
         value = entry.get("provenance")
         if "provenance" in entry:
-            good = value is None or (isinstance(value, str) and value.startswith("https://"))
+            whole = isinstance(value, str) and value.startswith("https://") and bool(split(value).hostname)
+            good = value is None or whole
             yield (ok if good else fail)(url, f"{filename}: provenance is {value!r}")
 
 
 @check(
-    "J13", "S", "project-status is an object with one of the four, and a quarantined project lists no file",
+    "J13", "M", "project-status is an object with one of the four, and a quarantined project lists no file",
     breaks="uv warns by it; inside meta, where an example of the standard has it, nobody looks",
     fix='"project-status": {"status": "archived", "reason": …} beside "name"',
 )  # fmt: skip

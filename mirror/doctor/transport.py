@@ -6,18 +6,19 @@ import ipaddress
 import re
 from collections import Counter
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 from packaging.utils import canonicalize_name
 
 from mirror.doctor.check import Seen, check, fail, ok, warn
+from mirror.doctor.values import number, resolved, split
 from mirror.doctor.visit import list_names, project_of
-from mirror.doctor.wire import HTML, V1_HTML, V1_JSON
+from mirror.doctor.wire import HTML, REDIRECTS, V1_HTML, V1_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mirror.doctor.visit import Visit
+    from mirror.doctor.visit import File, Visit
     from mirror.doctor.wire import Exchange
 
 FRESH = 600
@@ -46,7 +47,7 @@ def project_list(visit: Visit) -> Iterator[Seen]:
         elif page.html or page.data:
             yield ok(page.url, f"{len(names)} projects")
     for name, exchange in visit.unlisted:
-        if exchange.status == 200:
+        if exchange.status == 200 and not visit.elsewhere(exchange):
             yield fail(exchange.place, f"{name} has a page, and the list does not name it")
 
 
@@ -77,7 +78,7 @@ def slashes(visit: Visit) -> Iterator[Seen]:
     """U3."""
     for page in (*visit.lists, *(page for project in visit.projects for page in project.pages)):
         if page.html:
-            yield (ok if urlsplit(page.url).path.endswith("/") else fail)(page.url, "an HTML page")
+            yield (ok if split(page.url).path.endswith("/") else fail)(page.url, "an HTML page")
     for exchange in _bare(visit):
         if exchange.status == 200 and exchange.media_type in (HTML, V1_HTML):
             yield fail(exchange.url, "an HTML page without the slash")
@@ -97,10 +98,15 @@ def _bare(visit: Visit) -> Iterator[Exchange]:
 def without_slash(visit: Visit) -> Iterator[Seen]:
     """U4."""
     for exchange in _bare(visit):
-        if exchange.status in (301, 302, 303, 307, 308):
-            yield ok(exchange.url, f"{exchange.status} to {exchange.header('location')}")
-        else:
-            yield warn(exchange.url, exchange.said)
+        target = _target(exchange)
+        right = unquote(target) == unquote(f"{exchange.url}/")
+        yield (ok if right else warn)(exchange.url, f"{exchange.said}{f' to {target}' if target else ''}")
+
+
+def _target(exchange: Exchange) -> str:
+    """Where a redirect that was not followed leads to; empty for any other answer, and for no address."""
+    moved = exchange.hops and exchange.hops[-1].status in REDIRECTS
+    return resolved(exchange.place, exchange.header("location")) if moved else ""
 
 
 @check(
@@ -119,13 +125,19 @@ def other_spelling(visit: Visit) -> Iterator[Seen]:
 @check(
     "U6", "R", "an unknown project is 404",
     breaks="403: uv stops there and calls the requirement unsatisfiable; 200: pip, uv and Poetry read an error page as "
-    "an index; 5xx: pip goes on to any other index in silence, uv and Poetry stop",
-    fix="bucket: grant s3:ListBucket, so that S3 says 404; web server: no fallback page with status 200",
+    "an index; 5xx: pip goes on to any other index in silence, uv and Poetry stop; forwarded to another index: whoever "
+    "takes a name there that you use here only is installed from",
+    fix="bucket: grant s3:ListBucket, so that S3 says 404; web server: no fallback page with status 200; "
+    "switch off forwarding to an index that everybody may upload to",
 )  # fmt: skip
 def unknown_project(visit: Visit) -> Iterator[Seen]:
     """U6."""
     for who, exchange in visit.unknown.items():
-        yield (ok if exchange.status == 404 else fail)(exchange.url, f"{exchange.said} for {who}")
+        host = visit.elsewhere(exchange)
+        if exchange.status == 404 and host:
+            yield warn(exchange.url, f"unknown names are forwarded to {host}: {exchange.said} for {who}")
+        else:
+            yield (ok if exchange.status == 404 else fail)(exchange.url, f"{exchange.said} for {who}")
 
 
 @check(
@@ -166,7 +178,7 @@ def ascii_pages(visit: Visit) -> Iterator[Seen]:
 
 
 @check(
-    "U9", "S", "JSON for who prefers it, HTML for who does not, and Vary: Accept where that makes a difference",
+    "U9", "R", "JSON for who prefers it, HTML for who does not, and Vary: Accept where that makes a difference",
     breaks="without JSON: no sizes, upload times or versions, so age limits of pip and uv do not work; without Vary: a "
     "cache hands one client the form that another asked for",
     fix="serve both forms and choose by Accept; send Vary: Accept",
@@ -213,7 +225,7 @@ def _forms(as_html: Exchange, as_json: Exchange) -> Iterator[Seen]:
 )  # fmt: skip
 def encrypted(visit: Visit) -> Iterator[Seen]:
     """U11."""
-    yield (ok if _safe(visit.base) else fail)(visit.base, urlsplit(visit.base).scheme)
+    yield (ok if _safe(visit.base) else fail)(visit.base, split(visit.base).scheme)
     for project in visit.projects:
         for link in project.links:
             if not _safe(link.url):
@@ -222,12 +234,12 @@ def encrypted(visit: Visit) -> Iterator[Seen]:
         for hop in exchange.hops:
             if not _safe(hop.url) and hop.url != visit.base:
                 yield fail(hop.url, "over plain http")
-        if exchange.trouble and not all(map(_safe, (exchange.header("location") or "https://-/",))):
-            yield fail(exchange.place, f"redirects to {exchange.header('location')}")
+        if not _safe(_target(exchange)):
+            yield fail(exchange.place, f"redirects to {_target(exchange)}")
 
 
 def _safe(url: str) -> bool:
-    parts = urlsplit(url)
+    parts = split(url)
     host = parts.hostname or ""
     if parts.scheme != "http":
         return True
@@ -247,14 +259,14 @@ def ranges(visit: Visit) -> Iterator[Seen]:
     """U12."""
     for file in visit.files:
         whole = file.whole
-        if whole is None or whole.status != 200 or whole.header("content-encoding"):
+        if whole is None or whole.status != 200 or whole.cut or whole.coding:
             # Lengths and ranges of a compressed file are the matter of U13.
             continue
         yield from _head(file.head, file.length)
         if not whole.header("content-length"):
             yield warn(whole.place, "no Content-Length")
         if file.part is not None:
-            yield from _part(file.part, whole.raw)
+            yield from _part(file.part, file)
 
 
 def _head(head: Exchange, length: int) -> Iterator[Seen]:
@@ -269,10 +281,10 @@ def _head(head: Exchange, length: int) -> Iterator[Seen]:
         )
 
 
-def _part(part: Exchange, whole: bytes) -> Iterator[Seen]:
+def _part(part: Exchange, file: File) -> Iterator[Seen]:
     if part.status == 206:
         stated = part.header("content-range")
-        right = whole.startswith(part.raw) and stated == f"bytes 0-{len(part.raw) - 1}/{len(whole)}"
+        right = file.start.startswith(part.raw) and stated == f"bytes 0-{len(part.raw) - 1}/{file.length}"
         yield (ok if right and part.raw else fail)(part.place, f"206, Content-Range: {stated or 'absent'}")
         if "bytes" not in part.header("accept-ranges"):
             yield warn(part.place, "ranges are answered, and not announced by Accept-Ranges")
@@ -295,13 +307,11 @@ def encodings(visit: Visit) -> Iterator[Seen]:
     for file in visit.files:
         for sent in (file.whole, file.sidecar, file.signature):
             if sent is not None and sent.status == 200:
-                coding = sent.header("content-encoding")
-                bad = coding.lower() not in ("", "identity")
-                yield (fail if bad else ok)(sent.place, f"Content-Encoding: {coding or 'none'}")
+                yield (fail if sent.coding else ok)(sent.place, f"Content-Encoding: {sent.coding or 'none'}")
     for exchange in _page_exchanges(visit):
-        coding = exchange.header("content-encoding").lower()
+        coding = exchange.coding
         accepted = exchange.headers.get("Accept-Encoding", "")
-        if exchange.status == 200 and coding not in ("", "identity") and coding not in accepted:
+        if exchange.status == 200 and coding and coding not in accepted:
             known = coding in ("gzip", "x-gzip", "deflate")
             yield (warn if known else fail)(exchange.place, f"a page in {coding}, which was not asked for")
 
@@ -321,18 +331,16 @@ def _page_exchanges(visit: Visit) -> Iterator[Exchange]:
 )  # fmt: skip
 def validators(visit: Visit) -> Iterator[Seen]:
     """U14."""
-    for project, look in visit.looks:
-        page = project.as_html.exchange
-        if page.status != 200:
-            continue
-        if look.unchanged is None:
+    for each in visit.revalidations:
+        page, answer, kind = each.page, each.answer, each.page.media_type
+        if answer is None:
             said = "Last-Modified only" if page.header("last-modified") else "no validator"
-            yield warn(page.place, said)
-        elif look.unchanged.status == 304:
-            yield ok(page.place, f"ETag {page.header('etag')}, then 304")
+            yield warn(page.place, f"{kind}: {said}")
+        elif answer.status == 304:
+            yield ok(page.place, f"{kind}: ETag {page.header('etag')}, then 304")
         else:
-            usable = look.unchanged.status == 200
-            yield (warn if usable else fail)(look.unchanged.place, f"If-None-Match: {look.unchanged.said}")
+            usable = answer.status == 200
+            yield (warn if usable else fail)(answer.place, f"{kind}, If-None-Match: {answer.said}")
 
 
 @check(
@@ -356,7 +364,7 @@ def freshness(visit: Visit) -> Iterator[Seen]:
 
 def _page_freshness(exchange: Exchange) -> Iterator[Seen]:
     stated = exchange.header("cache-control").lower()
-    age, old = _max_age(stated), exchange.header("age")
+    age, old = _max_age(stated), number(exchange.header("age").strip())
     if any(word in stated for word in ("no-store", "no-cache")):
         yield ok(exchange.place, f"Cache-Control: {stated}")
     elif age is None:
@@ -367,7 +375,7 @@ def _page_freshness(exchange: Exchange) -> Iterator[Seen]:
         )
     shared = _max_age(stated, "s-maxage")
     limit = shared if shared is not None else age
-    if old.isdigit() and limit is not None and int(old) > limit:
+    if old is not None and limit is not None and old > limit + (_max_age(stated, "stale-while-revalidate") or 0):
         yield fail(exchange.place, f"a cache sent a page of {old} seconds ago, fresh for {limit}")
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from email.parser import BytesHeaderParser
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urljoin, urlsplit
 
 from packaging.utils import canonicalize_name
 
 from mirror.doctor.page import HtmlPage, read_page
+from mirror.doctor.values import is_file, number, resolved, segment, split
 from mirror.doctor.wire import HTML, V1_HTML, V1_JSON
-from mirror.filenames import is_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from email.message import Message
 
     from mirror.doctor.wire import Exchange
 
@@ -84,13 +85,12 @@ class Page:
     def _of_html(self) -> Iterator[Link]:
         for anchor in self.html.anchors if self.html else ():
             address, _, fragment = anchor.href.partition("#")
-            size = anchor.get("data-size") or ""
             yield Link(
-                filename=segment(address) if is_artifact(segment(address)) else "",
+                filename=segment(address) if is_file(segment(address)) else "",
                 href=address,
                 url=resolved(self.html.base_of(self.url) if self.html else self.url, address),
                 sha256=fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else "",
-                size=int(size) if size.isascii() and size.isdigit() else None,
+                size=number(anchor.get("data-size") or ""),
                 sidecar=_sidecar(anchor.get("data-core-metadata", anchor.get("data-dist-info-metadata"))),
                 requires_python=anchor.get("data-requires-python") or "",
                 yanked=anchor.has("data-yanked"),
@@ -135,7 +135,14 @@ class Look:
     """With the name in another spelling; None for names that have no other."""
     repeated: Exchange
     """The page as HTML once more."""
-    unchanged: Exchange | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revalidation:
+    """A page that is asked for again by who has it."""
+
+    page: Exchange
+    answer: Exchange | None
     """With `If-None-Match` and the page's ETag; None when it has none."""
 
 
@@ -168,8 +175,12 @@ class File:
     project: str
     link: Link
     head: Exchange
+    there: Exchange
+    """The same, or what came to a GET of its first byte where HEAD is refused."""
     whole: Exchange | None = None
-    """None when it is too large to be read here."""
+    """All of it, without its body; None when it is too large to be read here."""
+    start: bytes = b""
+    """Its first bytes."""
     sha256: str = ""
     """Of the bytes that came, whole and undecoded."""
     length: int = 0
@@ -183,6 +194,11 @@ class File:
     """Its `.asc`; None when none is offered."""
     metadata: bytes | None = None
     """The core metadata inside the file; None when it was not read, or has none that can be trusted."""
+
+    @cached_property
+    def fields(self) -> Message:
+        """The fields of `metadata`."""
+        return BytesHeaderParser().parsebytes(self.metadata or b"")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,13 +222,20 @@ class Visit:
     """Other listed files of these projects, with their project, by HEAD (GET where that is refused)."""
     sidecar_heads: tuple[tuple[Link, Exchange], ...] = ()
     """The metadata of those, by HEAD."""
+    revalidations: tuple[Revalidation, ...] = ()
+    """The lists, and the pages of the projects that were looked at closely."""
     unlisted: tuple[tuple[str, Exchange], ...] = ()
     """What sampled files require and the list does not name, asked for all the same."""
     requests: int = 0
     size: int = 0
     """Bytes that came."""
     exchanges: tuple[Exchange, ...] = field(default=(), repr=False)
-    """All of them."""
+    """All of them, without bodies."""
+
+    def elsewhere(self, exchange: Exchange) -> str:
+        """The host that a question for something below the list was forwarded to; empty when it stayed there."""
+        ours = {self.base, *(page.url.removesuffix("index.html") for page in self.lists)}
+        return "" if exchange.place.startswith(tuple(ours)) else split(exchange.place).netloc
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -254,27 +277,9 @@ def list_names(page: Page) -> Iterator[str]:
 def project_of(href: str) -> str:
     """The name that a link on a list leads to, as it is spelled there; empty for one up, to itself, or to a file."""
     # Some lists lead to the page's file instead of to its folder.
-    name = segment(href.partition("#")[0].partition("?")[0].removesuffix("index.html"))
-    return "" if name in (".", "..") or is_artifact(name) else name
-
-
-def segment(address: str) -> str:
-    """The last path segment of an address, decoded; that of a folder is its name."""
-    try:
-        return unquote(urlsplit(address.strip()).path.rstrip("/").rpartition("/")[2])
-    except ValueError:
-        return ""
-
-
-def resolved(base: str, address: str) -> str:
-    """An absolute URL over http without fragment; empty for what is none."""
-    try:
-        url = urljoin(base, address.strip().partition("#")[0])
-        parts = urlsplit(url)
-        _ = parts.port  # read only when it is asked for
-    except ValueError:
-        return ""
-    return url if parts.scheme in ("http", "https") and parts.hostname else ""
+    address = href.partition("#")[0].partition("?")[0].removesuffix("index.html")
+    name = segment(address)
+    return "" if name in (".", "..") or (is_file(name) and not address.endswith("/")) else name
 
 
 def _text(value: object) -> str:

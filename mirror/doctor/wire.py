@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from hashlib import sha256
 from typing import TYPE_CHECKING
+
+from mirror.doctor.values import number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +21,8 @@ HTML = "text/html"
 
 PAGE_LIMIT = 64 << 20
 """Bytes of a page, sent or unpacked; the largest project list in the world has half of that."""
+
+REDIRECTS = (301, 302, 303, 307, 308)
 
 # As seen on the wire: pip 26.3, uv 0.13.8, Poetry 2.5.1.
 PIP = {"Accept": f"{V1_JSON}, {V1_HTML}; q=0.1, {HTML}; q=0.01", "Accept-Encoding": "gzip, deflate"}
@@ -44,6 +49,10 @@ class Exchange:
     """Redirects, and the last answer."""
     trouble: str = ""
     """Why there is no (whole) answer, or why it was not followed; empty when all went well."""
+    cut: bool = False
+    """Whether the body was larger than what was wanted of it, and was not read."""
+    told: str = ""
+    """`digest` of a body that was dropped."""
 
     @property
     def status(self) -> int:
@@ -65,6 +74,23 @@ class Exchange:
         """The body as it was sent."""
         return self.hops[-1].body if self.hops else b""
 
+    @property
+    def there(self) -> bool:
+        """Whether it was answered with what was asked for, or a part of that."""
+        return self.status in (200, 206)
+
+    @property
+    def coding(self) -> str:
+        """The content encoding, in lower case; empty for a body that is sent as it is."""
+        stated = self.header("content-encoding").strip().lower()
+        return "" if stated == "identity" else stated
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the whole, as the headers state them; None when they do not."""
+        stated = self.header("content-length")
+        return number(self.header("content-range").rpartition("/")[2] if self.status == 206 else stated)
+
     def header(self, name: str) -> str:
         """A header of the last answer, or nothing."""
         return self.hops[-1].header(name) if self.hops else ""
@@ -73,6 +99,19 @@ class Exchange:
     def body(self) -> bytes | None:
         """The body decoded; None when it is not in an encoding that is read here, or larger than a page may be."""
         return decoded(self.raw, self.header("content-encoding"))
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 (hex) of `body`; empty where there is none."""
+        return self.told or ("" if self.body is None else sha256(self.body).hexdigest())
+
+    def without_bodies(self) -> Exchange:
+        """What was asked and how it was answered."""
+        return replace(self, hops=tuple(replace(hop, body=b"") for hop in self.hops))
+
+    def light(self) -> Exchange:
+        """The same for those who only compare: without bodies, and with the digest of the last."""
+        return replace(self.without_bodies(), told=self.digest)
 
     @property
     def said(self) -> str:
@@ -86,17 +125,28 @@ class Exchange:
 def decoded(body: bytes, encoding: str) -> bytes | None:
     """Unpack a body (RFC 9110, 8.4.1); None for an encoding that is not known, or for what is not in it."""
     names = [part.strip().lower() for part in encoding.split(",") if part.strip()]
+    unpacked: bytes | None = body
     for name in reversed(names):
-        if name == "identity":
-            continue
-        if name not in ("gzip", "x-gzip", "deflate"):
+        if name not in ("identity", "gzip", "x-gzip", "deflate"):
             return None
+        if unpacked is not None and name != "identity":
+            unpacked = _inflated(unpacked)
+    return unpacked
+
+
+def _inflated(body: bytes) -> bytes | None:
+    """What is compressed, in one piece or in several that follow each other; None when it is not, or is too large."""
+    pieces, room = [], PAGE_LIMIT
+    while body:
         # 47: either of gzip's and zlib's own header, whichever is there.
         unpacker = zlib.decompressobj(47)
         try:
-            body = unpacker.decompress(body, PAGE_LIMIT)
+            # One byte more than there is room for tells the two apart.
+            pieces.append(unpacker.decompress(body, room + 1))
         except zlib.error:
             return None
-        if unpacker.unconsumed_tail or not unpacker.eof:
+        room -= len(pieces[-1])
+        if room < 0 or not unpacker.eof:
             return None
-    return body
+        body = unpacker.unused_data
+    return b"".join(pieces) if pieces else None
