@@ -219,6 +219,28 @@ def test_what_is_installed_is_the_newest_release_that_is_not_yanked() -> None:
     )
 
 
+def test_whoever_would_install_a_yanked_release_is_told_first() -> None:
+    why = "breaks <things>"
+    page = render(
+        artifact("demo-1.0.tar.gz", yanked=why),
+        artifact("demo-1.0-py3-none-any.whl", yanked=why),
+        artifact("demo-0.9.tar.gz", yanked="older"),
+    )
+    heading = page.index('<h2 id="install">Install 1.0 <span class="tag bad">yanked')
+    told = page[heading : page.index("<pre", heading)]
+    assert told.count("Yanked upstream: breaks &lt;things&gt;") == 1
+    assert "older" not in told
+    good = render(artifact("demo-1.0.tar.gz"), artifact("demo-2.0.tar.gz", yanked=why))
+    assert "yanked" not in good[good.index('id="install"') : good.index('id="files"')].lower()
+
+
+@pytest.mark.parametrize(("licence", "long"), [("Apache-2.0", False), ("MIT & BSD & Apache", False), ("L" * 25, True)])
+def test_a_long_licence_is_no_headline(licence: str, *, long: bool) -> None:
+    page = render(artifact("demo-1.0.tar.gz"), about=(about("demo-1.0.tar.gz", license=licence),))
+    (found,) = re.findall(r"<dt>licence, as stated</dt><dd([^>]*)>", page)
+    assert bool(found) is long
+
+
 def blocks(page: str) -> list[str]:
     return [unescape(re.sub(r"<[^>]+>", "", block)) for block in re.findall(r"<pre.*?</pre>", page, re.DOTALL)]
 

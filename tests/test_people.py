@@ -166,6 +166,20 @@ def test_nothing_is_wider_than_the_window_and_every_control_has_a_name(
         assert nameless == []
 
 
+def test_no_line_of_a_snippet_is_broken_on_a_phone(site: str, tmp_path: Path) -> None:
+    """It is scrolled instead: a line that is broken inside a name is read as two."""
+    with Browser(tmp_path) as browser:
+        browser.show(width=390)
+        browser.open(site)
+        shown = browser.value(
+            "[...document.querySelectorAll('pre')].map(pre => [pre.textContent.split('\\n').length, "
+            "Math.round(pre.clientHeight / parseFloat(getComputedStyle(pre).lineHeight))])"
+        )
+        assert len(shown) == 5
+        assert all(lines == high for lines, high in shown)
+        assert browser.value("[...document.querySelectorAll('pre')].some(pre => pre.scrollWidth > pre.clientWidth)")
+
+
 def test_the_wide_tables_stay_tables_for_those_who_hear_them(site: str, tmp_path: Path) -> None:
     with Browser(tmp_path) as browser:
         browser.show(width=1280)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 from functools import lru_cache
+from html import unescape
 from typing import TYPE_CHECKING
 
 from mirror import layout
+from mirror.figures import counted, size
 from mirror.simple.html import escape
 from mirror.simple.people import (
     ADDRESS,
@@ -16,10 +18,8 @@ from mirror.simple.people import (
     Dress,
     ascii_bytes,
     closing,
-    count,
     foreign,
     opening,
-    size,
     snippet,
     status_tag,
 )
@@ -36,6 +36,7 @@ nav+header{padding-top:1.25rem}
 .links{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;margin:0;padding:0;list-style:none;max-width:none}
 .links a{overflow-wrap:anywhere}
 details{margin-top:1rem}summary{cursor:pointer;width:fit-content}details .way{margin-top:.75rem}
+#install~.warn{margin:0 0 1rem}
 .release{margin-top:2rem}
 .release h3{font-size:1.1rem;margin:0}
 .release>p{color:var(--soft);font-size:.925rem;margin:.1rem 0 .4rem;max-width:none;overflow-wrap:anywhere}
@@ -57,6 +58,8 @@ _SYSTEMS = {"manylinux": "Linux", "musllinux": "Linux", "linux": "Linux", "macos
 _PLATFORM = re.compile(r"(manylinux|musllinux|linux|macosx|win)(?:\d+|_\d+_\d+)?_(\w+)", re.ASCII)
 _INTERPRETERS = {"py": "Python", "cp": "CPython", "pp": "PyPy"}
 _ORDER = ("any platform", "Linux", "macOS", "Windows")
+_HEADLINE = 18
+"""Characters that a figure can have and still be set in large letters."""
 _COLUMNS = (
     '<table>\n<thead><tr><th scope="col">File and sha256</th><th scope="col">Platform</th><th scope="col">For</th>'
     '<th scope="col" class="number">Size</th><th scope="col" class="number">Uploaded</th></tr></thead>\n<tbody>\n'
@@ -108,8 +111,13 @@ def _figures(project: HeldProject) -> str:
         (_files_of(project), f"{project.files:,}"),
         ("in all", size(project.size)),
     )
-    rows = "".join(f"<div><dt>{label}</dt><dd>{fact}</dd></div>\n" for label, fact in facts)
+    rows = "".join(f"<div><dt>{label}</dt><dd{_long(fact)}>{fact}</dd></div>\n" for label, fact in facts)
     return f'<dl class="figures">\n{rows}</dl>\n'
+
+
+def _long(fact: str) -> str:
+    """Smaller letters for what would be a headline of several lines."""
+    return ' class="long"' if len(unescape(fact)) > _HEADLINE else ""
 
 
 def _licence(about: About | None) -> str:
@@ -118,7 +126,7 @@ def _licence(about: About | None) -> str:
 
 def _files_of(project: HeldProject) -> str:
     releases = len(project.releases)
-    return f"file{'s' * (project.files != 1)} of {count(releases, 'version')}"
+    return f"file{'s' * (project.files != 1)} of {counted(releases, 'version')}"
 
 
 def _status(project: HeldProject) -> str:
@@ -145,10 +153,16 @@ def _install(project: HeldProject) -> str:
         f'<section class="way">\n<h3>{tool}</h3>\n{snippet(code, tool)}\n</section>\n' for tool, code in ways
     )
     return (
-        f'<h2 id="install">Install {escape(release.version)}</h2>\n'
+        f'<h2 id="install">Install {escape(release.version)}{YANKED if release.yanked else ""}</h2>\n'
+        f"{_notice(release)}"
         f'<p class="hint">Put the address of this mirror in the place of <mark>{ADDRESS}</mark>.</p>\n'
         f'<div class="ways">\n{blocks}</div>\n{_hashes(project.name, release)}'
     )
+
+
+def _notice(release: HeldRelease) -> str:
+    """Why nobody should begin to use a release, each reason once; nothing while one of its files is not yanked."""
+    return "".join(f"{reason}\n" for reason in dict.fromkeys(map(_yanked, release.artifacts))) if release.yanked else ""
 
 
 def _hashes(name: str, release: HeldRelease) -> str:
@@ -165,7 +179,7 @@ def _hashes(name: str, release: HeldRelease) -> str:
 def _release(release: HeldRelease) -> str:
     version, artifacts = escape(release.version), release.artifacts
     pythons = {artifact.requires_python for artifact in artifacts}
-    facts = [count(len(artifacts), "file"), size(release.size)]
+    facts = [counted(len(artifacts), "file"), size(release.size)]
     if len(pythons) == 1 and (python := next(iter(pythons))):
         facts.insert(0, f"Requires Python {foreign(python)}")
     rows = "".join(_rows(release, each_python=len(pythons) > 1))

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from mirror.coverage import floored
+from mirror.figures import counted, size
 from mirror.layout import SIMPLE, project_html_key, project_list_keys
 from mirror.model import Origin
 from mirror.simple.html import escape
@@ -16,10 +17,8 @@ from mirror.simple.people import (
     Dress,
     ascii_bytes,
     closing,
-    count,
     foreign,
     opening,
-    size,
     snippet,
     status_tag,
 )
@@ -187,7 +186,7 @@ def render(manifest: Manifest, projects: Sequence[HeldProject]) -> bytes:
 def _figures(projects: Sequence[HeldProject]) -> str:
     artifacts = [artifact for project in projects for release in project.releases for artifact in release.artifacts]
     kinds = Counter("wheel" if artifact.filename.endswith(".whl") else "sdist" for artifact in artifacts)
-    of_which = ", ".join(count(kinds[kind], kind) for kind in ("wheel", "sdist") if kinds[kind])
+    of_which = ", ".join(counted(kinds[kind], kind) for kind in ("wheel", "sdist") if kinds[kind])
     figures = (
         ("projects", f"{len(projects):,}"),
         ("releases", f"{sum(len(project.releases) for project in projects):,}"),
@@ -219,7 +218,7 @@ def _mirrored(manifest: Manifest) -> str:
 
 def _lock(origin: Origin) -> str:
     project = f"<strong>{foreign(origin.project)}</strong>, " if origin.project else ""
-    named = f"{project}{foreign(origin.file)}: {count(origin.packages, 'package')}" if origin.file else ""
+    named = f"{project}{foreign(origin.file)}: {counted(origin.packages, 'package')}" if origin.file else ""
     return f"<li>{named}<code>{foreign(origin.digest)}</code></li>\n"
 
 
@@ -261,6 +260,6 @@ def _project(project: HeldProject) -> str:
     return (
         f'<li><span class="name"><a href="{project_html_key(name)}">{name}</a>'
         f"{status_tag(project.status.status) if project.status else ''}</span>"
-        f'<span class="versions">{versions}</span><span class="number">{count(project.files, "file")}</span>'
+        f'<span class="versions">{versions}</span><span class="number">{counted(project.files, "file")}</span>'
         f'<span class="number">{size(project.size)}</span>{summary}</li>\n'
     )

@@ -1,4 +1,4 @@
-"""What the pages for people share: their look, the policy that admits it, and how sizes and foreign text are written.
+"""What the pages for people share: their look, the policy that admits it, and how foreign text is written.
 
 Style and script stand in each page and are admitted by their digest. So a page is whole with one request, at every
 address, from a folder as well, and never meets the style of another release.
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from mirror.layout import SIMPLE
+from mirror.plain import DIRECTIONS
 from mirror.simple.html import escape, plain
 
 ADDRESS = "https://mirror.example/"
@@ -20,7 +21,7 @@ ADDRESS = "https://mirror.example/"
 INDEX = f"<mark>{ADDRESS}</mark>{SIMPLE}"
 """The simple index in a snippet, as HTML."""
 
-_DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_DIRECTIONS = re.compile(f"[{DIRECTIONS}]")
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1c2330;--soft:#5a6475;--page:#fbfaf7;--card:#fff;--line:#e3e0d8;--link:#0b5cad;
@@ -48,6 +49,7 @@ justify-content:flex-end}
 .figures dt{color:var(--soft);font-size:.875rem}
 .figures dd{margin:0;font-size:1.5rem;font-weight:650;letter-spacing:-.02em;line-height:1.25;
 font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
+.figures .long{font-size:1rem;letter-spacing:0;line-height:1.4}
 .ways{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:1rem}
 .way{position:relative;background:var(--card);border:1px solid var(--line);border-radius:10px;padding:1.1rem 1.25rem;
 min-width:0}
@@ -73,7 +75,6 @@ th.number{text-align:right}
 footer{margin:3rem 0;color:var(--soft);font-size:.875rem}
 @media(max-width:46rem){pre code{font-size:.8rem}
 .wrap{padding:0 1.1rem}header{padding-top:1.75rem}h1{font-size:1.8rem}.lead{font-size:1.02rem}
-pre{white-space:pre-wrap;overflow-wrap:anywhere}
 .figures{grid-template-columns:repeat(2,1fr)}.ways{grid-template-columns:minmax(0,1fr)}}
 """
 
@@ -148,21 +149,6 @@ def foreign(text: str) -> str:
 def snippet(code: str, label: str) -> str:
     """A block of code as HTML, which can be scrolled by keyboard; `code` is HTML itself."""
     return f'<pre tabindex="0" role="region" aria-label="{label}"><code>{code}</code></pre>'
-
-
-def count(number: int, noun: str) -> str:
-    """A number with its noun, which takes an s."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def size(number: int) -> str:
-    """Bytes in decimal units, three digits of them, as download tools state them."""
-    amount, unit = float(number), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if round(amount) < 1000:
-            break
-        amount, unit = amount / 1000, larger
-    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 99.95 else f"{amount:.1f} {unit}"
 
 
 def status_tag(status: str) -> str:
