@@ -1,6 +1,7 @@
 """Coverage: one cell for every locked package in every environment, with the reason why it has a file or none.
 
-As JSON (`Coverage.to_json`), format 1; every list is sorted, so that two reports can be compared line by line:
+As JSON (`Coverage.to_json`), format 1. Cells, findings and reasons are sorted, targets and installs stand in the order
+in which they were asked for, so that two reports can be compared line by line:
 
 ```
 {"format": 1, "destination", "release", "verified", "percent", "policy": [reason],

@@ -45,7 +45,7 @@ HOSTILE = {
     "old-command": "x ##[error]forged ##vso[task.setvariable variable=a]b ##teamcity[c]",
     "quoted-command": "%0A::error::forged%25",
     "terminal": "\x1b[31mred\x1b[0m \x07 \x00 \x9b",
-    "right-to-left": "a\u202eb\u2066c",
+    "right-to-left": "a\u202eb\u2066c\u061cd\u200fe",
     "lone-surrogate": "a\udc80b",
     "noncharacter": "a\ufffeb\uffffc\U0001ffffd",
     "separators": "a\u2028b\x85c\rd\x0be",
@@ -538,7 +538,9 @@ def test_code_quality_of_a_good_report_is_an_empty_list() -> None:
 def test_code_quality_takes_text_as_text(text: str) -> None:
     issues = json.loads(codequality.render(spoken(text)))
     assert all(line(text) in issue["description"] for issue in issues)
-    assert not any(re.search(r"[\x00-\x1f\u202e\ud800-\udfff]", issue["description"]) for issue in issues)
+    assert not any(
+        re.search(r"[\x00-\x1f\u061c\u200f\u202e\u2066\ud800-\udfff]", issue["description"]) for issue in issues
+    )
 
 
 # --- GitHub's commands and outputs --------------------------------------------------------------

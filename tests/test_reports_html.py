@@ -161,6 +161,14 @@ def test_a_bar_is_as_wide_as_the_share_that_it_stands_for() -> None:
     assert drawn == {"covered": (0, 50), "yanked": (50, 25), "holes": (75, 25)}
 
 
+def test_the_colours_of_the_bars_have_a_key_of_those_that_there_are() -> None:
+    tree = read(render(Report(coverages=(covering(cell("a"), cell("b", Reason.NO_WHEEL)),))))
+    key = next(element for element in tree.iter("ul") if element.get("class") == "key")
+    drawn = [(next(item.iter(f"{SVG}rect")).get("class"), words(item)) for item in key]
+    assert drawn == [("covered", "covered"), ("holes", "holes")]
+    assert not [element for element in read(render(EMPTY)).iter("ul") if element.get("class") == "key"]
+
+
 def test_of_two_locks_the_matrix_says_which() -> None:
     cells = [*everywhere("alpha"), *everywhere("alpha", Reason.NO_WHEEL, lock="tools/poetry.lock")]
     rows = grid(read(render(Report(coverages=(covering(*cells),)))))
@@ -192,7 +200,7 @@ def test_the_page_has_what_a_screen_reader_goes_by() -> None:
     ids = [element.get("id") for element in tree.iter() if element.get("id")]
     assert len(ids) == len(set(ids))
     assert {element.get("aria-labelledby") for element in tree.iter() if element.get("aria-labelledby")} <= set(ids)
-    assert all(th.get("scope") in ("col", "row", "colgroup") for th in tree.iter("th"))
+    assert all(th.get("scope") in ("col", "row") for th in tree.iter("th"))
     drawings = list(tree.iter(f"{SVG}svg"))
     assert drawings
     assert all(svg.get("aria-hidden") == "true" for svg in drawings)
@@ -243,7 +251,7 @@ def _luminance(colour: str) -> float:
 
 SHOWN = """
 [...document.querySelectorAll(".matrix tbody tr")].filter((row) => row.offsetParent)
-  .map((row) => [row.cells[0].firstChild.textContent.trim(),
+  .map((row) => [row.querySelector("th div").firstChild.textContent.trim(),
                  ...[...row.cells].slice(1).filter((cell) => cell.offsetParent).map((cell) => cell.textContent)])
 """
 
@@ -342,6 +350,41 @@ def test_the_page_fits_its_window(width: int, tmp_path: Path) -> None:
             browser.open(path.as_uri())
             assert browser.value("document.documentElement.scrollWidth") <= width
         assert browser.problems == []
+
+
+@needs_chromium
+@pytest.mark.parametrize(("width", "at_least", "at_most"), [(390, 140, 180), (1280, 200, 400)])
+def test_a_long_name_is_whole_and_has_room(width: int, at_least: int, at_most: int, tmp_path: Path) -> None:
+    names = ("opentelemetry-exporter-otlp-proto-common", "x" * 90, "six")
+    targets = ("linux-x86_64", "linux-aarch64", "macos-arm64", "windows-amd64")
+    cells = [
+        cell(name, Reason.COVERED, target, f"3.{minor}") for name in names for target in targets
+        for minor in range(10, 15)
+    ]  # fmt: skip
+    path = tmp_path / "report.html"
+    path.write_bytes(render(Report(coverages=(covering(*cells),))))
+    with Browser(tmp_path / "profile") as browser:
+        browser.show(width=width)
+        browser.open(path.as_uri())
+        heads = "[...document.querySelectorAll('.matrix tbody th')]"
+        assert at_least <= browser.value(f"{heads}[0].clientWidth") <= at_most
+        assert browser.value(f"{heads}.every(th => th.scrollWidth <= th.clientWidth)")
+        assert browser.value("document.documentElement.scrollWidth") <= width
+        sizes = "[...document.querySelectorAll('.pair .scroll')]"
+        assert browser.value(f"{sizes}.every(table => table.scrollWidth <= table.clientWidth)")
+
+
+@needs_chromium
+@pytest.mark.parametrize("dark", [False, True])
+def test_what_may_be_searched_for_can_be_read_in_its_field(dark: bool, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_bytes(render(good()))
+    with Browser(tmp_path / "profile") as browser:
+        browser.show(width=1280, dark=dark)
+        browser.open(path.as_uri())
+        style = "getComputedStyle(document.querySelector('[type=search]'), '::placeholder')"
+        soft = "getComputedStyle(document.querySelector('.soft')).color"
+        assert browser.value(f"[{style}.color, {style}.opacity]") == [browser.value(soft), "1"]
 
 
 def test_findings_are_told_on_the_page() -> None:

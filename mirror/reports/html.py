@@ -231,7 +231,22 @@ def _table(headings: Sequence[str], rows: str, numeric: Iterable[str] = ()) -> s
 def _targets(coverage: Coverage) -> str:
     rows = "".join(map(_target, coverage.rows))
     headings = ("target", "share of the wanted cells", "covered", "holes", "sdist only", "yanked", "excluded")
-    return f"<h3>By target</h3>\n{_table(headings, rows, headings[2:])}" if rows else ""
+    return f"<h3>By target</h3>\n{_table(headings, rows, headings[2:])}{_key(coverage)}" if rows else ""
+
+
+def _key(coverage: Coverage) -> str:
+    """What the colours of the bars mean, of those that there are."""
+    drawn = [name for field, name in _SHARES if any(getattr(row, field) for row in coverage.rows)]
+    items = "".join(f"<li>{_swatch(name)} {name}</li>\n" for name in drawn)
+    return f'<ul class="key">\n{items}</ul>\n' if items else ""
+
+
+def _swatch(name: str) -> str:
+    return f'<svg viewBox="0 0 1 1" aria-hidden="true" focusable="false">{_part(name, 0, 1)}</svg>'
+
+
+def _part(name: str, start: float, width: float) -> str:
+    return f'<rect class="{name.split(maxsplit=1)[0]}" x="{start:.4g}" width="{width:.4g}" height="1"/>'
 
 
 def _target(row: Row) -> str:
@@ -240,7 +255,7 @@ def _target(row: Row) -> str:
         count = getattr(row, field) - (row.yanked if field == "covered" else 0)
         width = 100 * count / row.wanted if row.wanted else 0.0
         if count:
-            shares.append(f'<rect class="{name.split()[0]}" x="{start:.4g}" width="{width:.4g}" height="1"/>')
+            shares.append(_part(name, start, width))
         start += width
     percent = f"{floored(row.percent)} %" if row.wanted else "none wanted"
     figures = (f"{row.covered:,} of {row.wanted:,}", row.holes, row.sdist_only, row.yanked, row.excluded)
@@ -337,7 +352,7 @@ def _matrix(report: Report, coverage: Coverage, place: int) -> str:
     targets: dict[str, int] = {}
     for target, _ in grid.environments:
         targets[target] = targets.get(target, 0) + 1
-    groups = "".join(f'<th scope="colgroup" colspan="{count}">{_text(name)}</th>' for name, count in targets.items())
+    groups = "".join(f'<th scope="col" colspan="{count}">{_text(name)}</th>' for name, count in targets.items())
     columns = "".join(f'<th scope="col">{_text(python)}</th>' for _, python in grid.environments)
     return (
         f'<h3 id="m{place}">Every package, every environment</h3>\n'
@@ -353,7 +368,7 @@ def _packages_row(report: Report, grid: _Grid, name: tuple[str, str, str], *, se
     cells = grid.rows[name]
     of = f" <small>{_text(lock)}</small>" if several else ""
     marks = "".join(_mark(report, cells.get(environment)) for environment in grid.environments)
-    return f'<tr><th scope="row">{_text(package)} <span>{_text(version)}</span>{of}</th>{marks}</tr>\n'
+    return f'<tr><th scope="row"><div>{_text(package)} <span>{_text(version)}</span>{of}</div></th>{marks}</tr>\n'
 
 
 def _mark(report: Report, cell: Cell | None) -> str:

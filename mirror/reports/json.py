@@ -16,7 +16,7 @@ FORMAT = 1
 
 
 def render(report: Report) -> bytes:
-    """The document, sorted and ASCII, so that two of them can be compared line by line."""
+    """The document, ordered as its schema says, and ASCII, so that two of them can be compared line by line."""
     document = {
         "format": FORMAT,
         "verified": report.verified,

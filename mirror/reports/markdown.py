@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mirror.coverage import Coverage, Finding, Install
     from mirror.reports.report import Report
 
+
 def render(report: Report, limit: int = LIMIT) -> bytes:
     """The document as ASCII, of at most `limit` bytes; nothing when not even the verdict and the tables fit."""
     parts: list[str | Folded] = [_headline(report)]
