@@ -262,6 +262,7 @@ def doctor(session: Session) -> int:
     """
     from mirror.cli.checkup import Machine
     from mirror.cli.diagnosis import show_checkup, show_diagnosis
+    from mirror.phases.doctor import address
     from mirror.phases.doctor import doctor as visit
 
     url, as_json = session.flags["address"], session.flags["as_json"]
@@ -273,6 +274,7 @@ def doctor(session: Session) -> int:
             show_checkup(session.console, found)
         return found.exit_code
     sample = None if session.flags["everything"] else session.flags["projects"]
+    url = address(url)
     diagnosis = visit(url, session.client(url), session.console, sample=sample, jobs=session.settings.jobs)
     if as_json:
         session.console.data(json.dumps(diagnosis.to_json(), indent=1))
