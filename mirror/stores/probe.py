@@ -14,10 +14,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mirror.errors import ConflictError, IntegrityError, RemoteError
+from mirror.errors import ConflictError, IntegrityError
 from mirror.layout import PACKAGES, PROBE, headers
 from mirror.model import Level, Notice
 from mirror.stores.base import ABSENT, Body
+from mirror.stores.s3_requests import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     from mirror.state import State
     from mirror.stores.base import StoredObject
     from mirror.stores.s3 import S3Store
+
+_UNABLE = frozenset({400, 501})
+"""What stores answer that do not know how."""
+_FORBIDDEN = frozenset({403})
+"""What stores answer that know how, and do not let us; also when bytes do not fit their signature."""
 
 SETTLE = 2.0
 """Seconds after which a write by somebody else would show, where conditions are ignored."""
@@ -67,9 +73,10 @@ class Capabilities:
 
 
 def probe(store: S3Store) -> Capabilities:
-    """Try a store out below `.mirror/probe/`, and remove what that left. Raise `RemoteError` when it cannot be written.
+    """Try a store out below `.mirror/probe/`, and remove what that left.
 
-    A handful of requests; several publishers may do so at once, for the names are drawn by lot.
+    A handful of requests; several publishers may do so at once, for the names are drawn by lot. Raise `RemoteError`
+    when it cannot be written, and when it gives no clear answer, as one that is overloaded.
     """
     key, altered = (f"{PROBE}{secrets.token_hex(8)}" for _ in range(2))
     try:
@@ -84,26 +91,31 @@ def probe(store: S3Store) -> Capabilities:
         replaces = write(b"third", hashlib.md5(b"never", usedforsecurity=False).hexdigest()) is False
         replaces = replaces and write(b"fourth", etag) is True
         wrong = Body(b"other", hashlib.sha256(b"bytes").hexdigest(), 5)
-        verifies = _outcome(lambda: store.send(altered, wrong, headers(altered))) is False
+        verifies = _outcome(lambda: store.send(altered, wrong, headers(altered)), _UNABLE | _FORBIDDEN) is False
         return Capabilities(
             creates_on_condition=creates,
             replaces_on_condition=replaces,
             verifies_checksums=verifies,
             keeps_checksums=store.checksum(key) is not None,
             keeps_versions=bool(first.version),
-            lists=_outcome(lambda: next(store.list(PROBE), None)) is True,
+            lists=_outcome(lambda: next(store.list(PROBE), None), _UNABLE | _FORBIDDEN) is True,
         )
     finally:
         store.delete([key, altered])
 
 
-def _outcome(act: Callable[[], object]) -> bool | None:
-    """Whether something was done; None when the store does not know how to."""
+def _outcome(act: Callable[[], object], unable: frozenset[int] = _UNABLE) -> bool | None:
+    """Whether something was done; None when the store says with one of these statuses that it will not.
+
+    Any other trouble says nothing about the store, which is remembered for good.
+    """
     try:
         act()
     except (ConflictError, IntegrityError):
         return False
-    except RemoteError:
+    except RefusedError as error:
+        if error.status not in unable:
+            raise
         return None
     return True
 

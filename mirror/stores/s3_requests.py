@@ -48,6 +48,15 @@ _PERMISSIONS = {
 }
 
 
+class RefusedError(RemoteError):
+    """The store has answered, and refused."""
+
+    def __init__(self, message: str, *, hint: str, status: int) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        """Of HTTP."""
+
+
 @dataclass(kw_only=True)
 class Requests:
     """Requests to one bucket."""
@@ -88,7 +97,7 @@ class Requests:
             pause(delay)
         raise AssertionError("the last attempt answers or raises")
 
-    def error(self, refusal: Refusal, verb: str, key: str) -> RemoteError:
+    def error(self, refusal: Refusal, verb: str, key: str) -> RefusedError:
         """Say what was refused, and what to do about it. `verb` is list, read, write or remove."""
         hint = _HINTS.get(refusal.code)
         if hint is None and refusal.status == 403:
@@ -96,9 +105,8 @@ class Requests:
         if hint is None:
             hint = "what is stored is whole: run again to go on"
         what = f"{verb} {key}" if key else verb
-        return RemoteError(
-            f"{self.name}: cannot {what}: {refusal.status} {refusal.code} {refusal.message}".rstrip(), hint=hint
-        )
+        message = f"{self.name}: cannot {what}: {refusal.status} {refusal.code} {refusal.message}".rstrip()
+        return RefusedError(message, hint=hint, status=refusal.status)
 
     def _permission(self, verb: str, key: str) -> str:
         arn = f"arn:aws:s3:::{self.bucket}"

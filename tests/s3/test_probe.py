@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from mirror.errors import ConflictError, RemoteError
-from mirror.layout import LEASE, POINTER, STATE
+from mirror.layout import LEASE, POINTER, PROBE, STATE
 from mirror.lease import Owner, holding
 from mirror.progress import Silence
 from mirror.state import State
 from mirror.stores.base import ABSENT
 from mirror.stores.probe import ProbedStore, probe
+from tests.s3.faults import faulty
 from tests.sites import small_site
 from tests.store_suite import keys, put
 
@@ -92,6 +94,35 @@ def test_a_store_is_probed_once_and_only_when_it_is_written(
     put(store(), LEASE + "2", b"x", expect=ABSENT)
     assert len(heard.said) == 1
     assert "yes: creates only what is absent" in heard.said[0]
+    assert not heard.warned
+
+
+@pytest.mark.parametrize("name", ["rgw", "moto"])
+@pytest.mark.parametrize("status", [503, 500])
+@pytest.mark.parametrize("place", range(1, 5))
+def test_a_store_that_is_overloaded_is_not_remembered_as_one_that_can_do_little(
+    place: int, status: int, name: str, make_bucket: Callable[[str], Bucket], tmp_path: Path
+) -> None:
+    """Whichever of the scratch objects is refused, nothing is learned from it."""
+    bucket = make_bucket(name)
+    state = State(tmp_path)
+    with faulty(bucket.server) as proxy:
+        through = replace(bucket, server=replace(bucket.server, endpoint=proxy.endpoint))
+        written: list[str] = []
+
+        def judge(_number: int, method: str, path: str) -> int | None:
+            if method == "PUT" and PROBE in path:
+                written.append(path)
+            return status if method == "PUT" and len(written) >= place else None
+
+        proxy.judge = judge
+        heard = Heard()
+        with pytest.raises(RemoteError):
+            put(ProbedStore(through.store(attempts=2), state, heard), LEASE, b"x", expect=ABSENT)
+        assert not heard.said
+        proxy.reset()
+        put(ProbedStore(through.store(), state, heard), LEASE, b"x", expect=ABSENT)
+    assert "yes: creates only what is absent, yes: replaces only what was seen" in heard.said[0]
     assert not heard.warned
 
 
