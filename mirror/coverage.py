@@ -115,7 +115,7 @@ class Finding:
     code: str
     """A short stable slug such as `forms-disagree`."""
     key: str
-    """The place in the store."""
+    """The place in the store; for a dry run that failed its environment, installer and lock."""
     message: str
 
     @property
