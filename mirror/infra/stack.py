@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mirror.errors import ConflictError, MirrorError, RemoteError
@@ -67,6 +67,8 @@ class ChangeSet:
     """What would be done; CloudFormation holds it until it is executed or discarded."""
 
     arn: str
+    stack: str
+    """The ARN of the stack that it is for."""
     changes: tuple[Change, ...]
     """Empty: the stack is as the template says."""
     creates: bool
@@ -206,25 +208,26 @@ class Stack:
         # Named after what it says and when: a name may be used once, and an abandoned one is easily told.
         digest = hashlib.sha256(template.encode("utf-8")).hexdigest()[:12]
         with translated(f"change set for stack {self.name}", "cloudformation:CreateChangeSet"):
-            arn = self.client.create_change_set(
+            made = self.client.create_change_set(
                 StackName=self.name,
                 ChangeSetName=f"mirror-{digest}-{time.time_ns():x}",
                 ChangeSetType="CREATE" if creates else "UPDATE",
                 TemplateBody=template,
                 Capabilities=_CAPABILITIES,
                 Tags=[{"Key": TAG, "Value": self.name}],
-            )["Id"]
-        described = self._described(arn)
+            )
+        empty = ChangeSet(arn=made["Id"], stack=made["StackId"], changes=(), creates=creates)
+        described = self._described(empty.arn)
         if described["Status"] == "FAILED":
             reason = described.get("StatusReason", "")
-            self.discard(ChangeSet(arn=arn, changes=(), creates=creates))
+            self.discard(empty)
             if any(words in reason.lower() for words in _NOTHING):
-                return ChangeSet(arn=arn, changes=(), creates=False)
+                return replace(empty, creates=False)
             raise MirrorError(
                 f"stack {self.name}: CloudFormation refuses the template: {reason}",
                 hint="nothing was changed; `mirror infra template` prints what was asked for",
             )
-        return ChangeSet(arn=arn, changes=tuple(self._changes(described)) or (_OUTPUTS,), creates=creates)
+        return replace(empty, changes=tuple(self._changes(described)) or (_OUTPUTS,))
 
     def _described(self, arn: str) -> dict[str, Any]:
         deadline = time.monotonic() + self.patience
@@ -270,10 +273,8 @@ class Stack:
                     f"stack {self.name} was changed by somebody else meanwhile", hint="run again to see what is left"
                 ) from error
             raise
-        found = self.status()
-        assert found is not None, "a stack with an executed change set exists"
         with self.progress.task(f"stack {self.name}", items=len(changes.changes)) as task:
-            failure = self._settle(found.arn, seen, task.advance)
+            failure = self._settle(changes.stack, seen, task.advance)
         found = self.status()
         if found is None or found.state not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
             raise self._failed(found, failure)
