@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from mirror.doctor.check import Outcome
-from mirror.doctor.machine import PIPS, PYTHONS, ROOM, judge_bucket, judge_room, judge_versions
+from mirror.doctor.machine import PIPS, PYTHONS, ROOM, SPARE, judge_bucket, judge_room, judge_versions
 from mirror.stores.probe import Capabilities
 from tests import project as projects
 from tests.faulty_index import FaultyIndex, Page
@@ -34,7 +34,9 @@ def lines(project: Project, *flags: str, **environment: str) -> tuple[int, dict[
     """The exit code, and for each thing its outcome, what was seen, and the fix."""
     done = project.mirror("doctor", "--json", *flags, **environment)
     report = json.loads(done.stdout)
-    assert report["format"] == 1
+    assert list(report) == ["format", "kind", "verdict", "lines"]
+    assert (report["format"], report["kind"]) == (1, "machine")
+    assert all(list(line) == ["subject", "outcome", "seen", "fix"] for line in report["lines"])
     found = {line["subject"]: (line["outcome"], line["seen"], line["fix"]) for line in report["lines"]}
     assert "Traceback" not in done.stderr
     worst = {outcome for outcome, _, _ in found.values()}
@@ -104,10 +106,63 @@ def test_an_index_that_fails_ends_in_3(project: Project) -> None:
     assert "500" in found["Index"][1]
 
 
+def test_an_index_that_refuses_ends_in_3(project: Project) -> None:
+    for name in ("pip", "", "alpha"):
+        project.index.pages[name] = Page(b"", status=403)
+    code, found = lines(project)
+    assert (code, found["Index"][0]) == (3, "fail")
+    assert "403" in found["Index"][1]
+    # Some hosts say so of every project that they do not have.
+    del project.index.pages["alpha"]
+    code, found = lines(project)
+    assert (code, found["Index"][0]) == (0, "pass")
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_an_address_without_an_index_is_doubtful(status: int, project: Project) -> None:
+    for name in ("pip", "", "alpha"):
+        project.index.pages[name] = Page(b"<!DOCTYPE html><title>Welcome</title><p>Please log in", status=status)
+    code, found = lines(project)
+    assert (code, found["Index"][0]) == (0, "warn")
+    assert str(status) in found["Index"][1]
+    assert "simple/" in found["Index"][2]
+
+
+@pytest.mark.parametrize(
+    ("index", "expected"),
+    [
+        ("htps://user:TOPSECRET@index.example/simple", "nothing is fetched by htps"),
+        ("user:TOPSECRET@index.example/simple", "index.example/simple is no folder"),
+    ],
+)
+def test_an_index_that_nothing_is_fetched_from_ends_in_2(index: str, expected: str, project: Project) -> None:
+    code, found = lines(project, "--index-url", index)
+    assert (code, found["Index"][0]) == (2, "fail")
+    assert expected in found["Index"][1]
+    assert "TOPSECRET" not in json.dumps(found)
+
+
+def test_a_folder_is_an_index(project: Project, tmp_path: Path) -> None:
+    folder = tmp_path / "an index"
+    folder.mkdir()
+    code, found = lines(project, "--index-url", folder.as_uri())
+    assert (code, found["Index"][:2]) == (0, ("pass", str(folder)))
+
+
+def test_a_broken_index_hides_no_other_and_no_advice(project: Project) -> None:
+    project.index.pages["pip"] = Page(b"", status=503)
+    settings = {"PIP_INDEX_URL": project.index.url, "PIP_EXTRA_INDEX_URL": "htps://b.example/", "PIP_RETRIES": "0"}
+    done = project.mirror("doctor", "--json", "--index-url", "", PIP_FIND_LINKS="./wheels", **settings)
+    told = [line for line in json.loads(done.stdout)["lines"] if line["subject"] in ("Index", "pip")]
+    assert [line["outcome"] for line in told] == ["pass", "fail", "fail", "warn", "warn"]
+    assert ["503" in line["seen"] for line in told[1:3]] == [True, False]
+    assert done.returncode == 3
+
+
 def test_extra_indexes_find_links_and_plain_http_are_told_of(project: Project) -> None:
     url = project.index.url
     extra = url.replace("://", "://reader:secret@")
-    settings = {"PIP_INDEX_URL": url, "PIP_EXTRA_INDEX_URL": f"{extra}?2", "PIP_FIND_LINKS": "./wheels"}
+    settings = {"PIP_INDEX_URL": url, "PIP_EXTRA_INDEX_URL": extra, "PIP_FIND_LINKS": "./wheels"}
     done = project.mirror("doctor", "--json", "--index-url", "", **settings)
     told = [line for line in json.loads(done.stdout)["lines"] if line["outcome"] == "warn"]
     assert done.returncode == 0, done.stdout
@@ -191,8 +246,9 @@ def test_versions_are_those_of_the_project() -> None:
     [
         (ROOM, None, Outcome.PASS),
         (ROOM - 1, None, Outcome.WARN),
-        (10, 10, Outcome.PASS),
-        (9, 10, Outcome.WARN),
+        (SPARE + 10, 10, Outcome.PASS),
+        (SPARE + 9, 10, Outcome.WARN),
+        (0, 0, Outcome.WARN),
     ],
 )
 def test_room_is_what_the_plan_still_wants(free: int, needed: int | None, expected: Outcome) -> None:

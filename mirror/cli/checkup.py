@@ -6,15 +6,31 @@ import os
 import platform
 import shutil
 import tempfile
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
-from mirror.credentials import redact, strip
-from mirror.doctor.machine import Checkup, Line, broken, doubtful, good, judge_bucket, judge_room, judge_versions
-from mirror.errors import MirrorError, RemoteError
+from mirror.clients.base import TooLarge
+from mirror.credentials import Credentials, redact, strip
+from mirror.doctor.machine import (
+    Checkup,
+    Line,
+    broken,
+    doubtful,
+    good,
+    judge_bucket,
+    judge_index,
+    judge_room,
+    judge_versions,
+)
+from mirror.doctor.visit import Page
+from mirror.doctor.wire import PIP, Exchange
+from mirror.errors import MirrorError
 from mirror.files import DigestCache
 from mirror.layout import POINTER
 from mirror.model import Plan
@@ -22,14 +38,17 @@ from mirror.pool import Pool
 from mirror.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from mirror.cli.session import Session
+    from mirror.clients.base import Client
 
 _ATTEMPTS = 2
 """How often a store is asked: it is tried out, not relied on."""
-_ASKED_FOR = "pip/"
-"""A project that every complete index has; one that has it not answers all the same."""
+_ASKED_FOR = ("pip",)
+"""What every complete index has."""
+_LARGEST_PAGE = 4 << 20
+"""Bytes of a page that is read; of a larger one it is enough to know what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +80,7 @@ class Machine:
     def _indexes(self) -> Iterator[Line]:
         configured = self.session.configuration.settings
         for index in configured.indexes:
-            yield self._index(index)
+            yield from _tried("Index", partial(self._index, index))
         if len(configured.indexes) > 1:
             yield doubtful(
                 "pip",
@@ -74,30 +93,46 @@ class Machine:
                 "pip config unset global.find-links, unless you mean it",
             )  # fmt: skip
 
-    def _index(self, index: str) -> Line:
+    def _index(self, index: str) -> Iterator[Line]:
         from mirror.clients.http import HttpClient
         from mirror.web import Web
 
-        shown = strip(index)
-        if urlsplit(index).scheme not in ("http", "https"):
-            return good("Index", shown)
-        configuration = self.session.configuration
-        web = Web(configuration.settings.network, configuration.credentials, configuration.environ, 1)
-        if web.plain_text_refused(index):
+        shown, scheme = strip(index), urlsplit(index).scheme
+        if scheme == "file":
+            yield _of_files(index)
+            return
+        if scheme not in ("http", "https"):
             raise MirrorError(
-                f"{shown} is plain http", hint="use https, or pip config set global.trusted-host for a host you trust"
+                f"{shown}: nothing is fetched by {scheme}", hint="name it like https://index.example/simple"
             )
-        if self.session.settings.offline:
-            return good("Index", f"{shown}, not asked: OFFLINE")
-        answer = HttpClient(web).ask(f"{strip(index).rstrip('/')}/{_ASKED_FOR}", follow=True)
-        if answer.status in (401, 407):
-            raise RemoteError(
-                f"{shown} wants to know who asks ({answer.status})",
-                hint="put user and password into pip's index-url, netrc or keyring",
-            )
-        if answer.status >= 500:
-            raise RemoteError(f"{shown} answers {answer.status}", hint="try again later, or name another INDEX_URL")
-        return good("Index", f"{shown} answers")
+        chosen, environ = self.session.configuration.settings, self.session.configuration.environ
+        # Its own credentials only: an index that cannot be asked hides no other.
+        with closing(Web(chosen.network, Credentials((index,), environ), environ, 1)) as web:
+            if web.plain_text_refused(index):
+                raise MirrorError(
+                    f"{shown} is plain http",
+                    hint="use https, or pip config set global.trusted-host for a host you trust",
+                )
+            if self.session.settings.offline:
+                yield good("Index", f"{shown}, not asked: OFFLINE")
+            else:
+                yield judge_index(shown, self._pages(HttpClient(web), shown.rstrip("/")))
+
+    def _pages(self, client: Client, index: str) -> Iterator[Page]:
+        """What an index says of projects that it should have, and of all of them."""
+        for part in (*_ASKED_FOR, *self._locked(), ""):
+            place = f"{index}/{part}/" if part else f"{index}/"
+            try:
+                answer = client.ask(place, headers={"Accept": PIP["Accept"]}, limit=_LARGEST_PAGE, follow=True)
+            except TooLarge as error:
+                answer = error.answer
+            yield Page(exchange=Exchange(url=place, hops=(answer,)))
+
+    def _locked(self) -> Sequence[str]:
+        """A project that is wanted of an index; none when no lock can be read."""
+        with suppress(MirrorError):
+            return [package.name for lock in self.session.locks for package in lock.packages][:1]
+        return []
 
     # Where it is made, and where it goes
 
@@ -108,7 +143,9 @@ class Machine:
         needed = None
         if plan is not None:
             held = Pool(workspace.packages, DigestCache()).names()
-            needed = sum(file.size or 0 for file in plan.files if file.filename not in held)
+            sizes = [file.size for file in plan.files if file.filename not in held]
+            # Of one file whose size nobody told there may be more than of all others.
+            needed = None if None in sizes else sum(size or 0 for size in sizes)
         _require_writable(_existing(root), "--work-dir")
         yield judge_room(str(root), shutil.disk_usage(_existing(root)).free, needed)
 
@@ -151,6 +188,17 @@ def _tried(subject: str, act: Callable[[], Iterator[Line]]) -> Iterator[Line]:
         yield from act()
     except MirrorError as error:
         yield broken(subject, error)
+
+
+def _of_files(index: str) -> Line:
+    """An index that is a folder. Raise `MirrorError` when there is none: then the scheme was forgotten, mostly."""
+    folder = url2pathname(urlsplit(index).path)
+    if not Path(folder).is_dir():
+        raise MirrorError(
+            f"{folder.rpartition('@')[2]} is no folder of this machine",
+            hint="name an index like https://index.example/simple, with its scheme",
+        )
+    return good("Index", folder)
 
 
 def _existing(path: Path) -> Path:

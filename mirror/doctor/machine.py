@@ -3,19 +3,25 @@
 As JSON (`Checkup.to_json`), format 1:
 
 ```
-{"format": 1, "verdict": "pass" | "warn" | "fail", "lines": [{"subject", "outcome", "seen", "fix"}]}
+{"format": 1, "kind": "machine", "verdict": "pass" | "warn" | "fail", "lines": [{"subject", "outcome", "seen", "fix"}]}
 ```
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from packaging.specifiers import SpecifierSet
 
 from mirror.doctor.check import SEVERITY, Outcome
-from mirror.errors import MirrorError
+from mirror.doctor.visit import list_names
+from mirror.errors import MirrorError, RemoteError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mirror.doctor.visit import Page
 
 FORMAT = 1
 PYTHONS = SpecifierSet(">=3.10,<3.15")
@@ -23,6 +29,8 @@ PIPS = SpecifierSet(">=25.1")
 """What we run on; `pyproject.toml` says the same, and a test compares them."""
 ROOM = 1 << 30
 """Bytes that should be free where it is not known yet how many will be needed."""
+SPARE = 100 << 20
+"""Bytes that should be free besides what is downloaded: pages, state, and what others write."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +86,7 @@ class Checkup:
         """The report as JSON data, format 1."""
         return {
             "format": FORMAT,
+            "kind": "machine",
             "verdict": str(self.outcome),
             "lines": [
                 {"subject": line.subject, "outcome": str(line.outcome), "seen": line.seen, "fix": line.fix}
@@ -105,9 +114,33 @@ def judge_room(place: str, free: int, needed: int | None) -> Line:
     said = f"{free / 1e9:,.1f} GB free in {place}"
     if needed is not None:
         said += f", {needed / 1e9:,.1f} GB to download"
-    if free >= (ROOM if needed is None else needed):
+    if free >= (ROOM if needed is None else needed + SPARE):
         return good("Disk", said)
     return doubtful("Disk", said, "free some space, or choose another place with --work-dir")
+
+
+def judge_index(name: str, pages: Iterable[Page]) -> Line:
+    """Whether an index answers like one: the first page that is one is enough. Raise `RemoteError` when it refuses."""
+    statuses = []
+    for page in pages:
+        status = page.exchange.status
+        if status in (401, 407):
+            raise RemoteError(
+                f"{name} wants to know who asks ({status})",
+                hint="put user and password into pip's index-url, netrc or keyring",
+            )
+        if status >= 500:
+            raise RemoteError(f"{name} answers {status}", hint="try again later, or name another INDEX_URL")
+        if page.links or any(True for _ in list_names(page)):
+            return good("Index", f"{name} answers")
+        statuses.append(status)
+    if set(statuses) == {403}:
+        raise RemoteError(f"{name} refuses (403)", hint="ask for the right to read it, or name another INDEX_URL")
+    said = ", ".join(str(status) for status in dict.fromkeys(statuses))
+    return doubtful(
+        "Index", f"{name} answers ({said}), but with no page of an index",
+        "check the address, which mostly ends in simple/; behind a login, put user and password into it or into netrc",
+    )  # fmt: skip
 
 
 class Abilities(Protocol):
