@@ -77,8 +77,6 @@ DOORS = {
     "rich": ("console",),
     "rich_click": ("cli.*",),
     "click": ("cli.*",),
-    "pydantic": ("settings",),
-    "pydantic_settings": ("settings",),
     "dotenv": ("settings", "config_file"),
     "starlette": ("serve",),
     "uvicorn": ("serve",),

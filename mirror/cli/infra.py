@@ -208,7 +208,7 @@ class Site:
         destinations = self.session.settings.destination
         if bucket in destinations:
             return {}
-        if destinations == Settings.model_fields["destination"].default:
+        if destinations == Settings().destination:
             return {"DESTINATION": bucket}
         self.console.say(f"DESTINATION is {', '.join(destinations)}; add {bucket} to publish there too")
         return {}

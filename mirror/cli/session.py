@@ -64,8 +64,7 @@ class Session:
             where = str(self.config or settings.CONFIG)
             message = f"{key} is no setting of mirror; it is ignored{_meant(key)}"
             self.console.notice(Notice(level=Level.WARNING, code="unknown-key", message=message, where=where))
-        known = settings.Settings.model_fields
-        given = {name: value for name, value in self.flags.items() if name in known and value not in ("", ())}
+        given = {name: value for name, value in self.flags.items() if name in settings.NAMES and value not in ("", ())}
         return settings.load(self.config, given)
 
     @cached_property
@@ -358,7 +357,7 @@ class Session:
 def _meant(key: str) -> str:
     import difflib
 
-    known = [name.upper() for name in settings.Settings.model_fields]
+    known = [name.upper() for name in settings.NAMES]
     return "".join(f"; did you mean {name}?" for name in difflib.get_close_matches(key.upper(), known, n=1))
 
 
