@@ -77,11 +77,17 @@ class Credentials:
             self.add(index, (user or "", password or ""))
 
     def of(self, url: str) -> tuple[str, str] | None:
-        """User and password for a URL: of the index on the same origin whose path agrees the longest."""
+        """User and password for a URL: of the index on the same origin whose path agrees the longest.
+
+        Whoever may be told over http may be told over https, too, where hosts send everybody on to.
+        """
         with self._lock:
             known = tuple(self._known)
-        own = [(index, pair) for index, pair in known if origin(index) == origin(url)]
-        return max(own, key=lambda entry: _agreement(entry[0], url), default=(None, None))[1]
+        for place in (origin(url), _unsecured(url)):
+            own = [(index, pair) for index, pair in known if origin(index) == place]
+            if own:
+                return max(own, key=lambda entry: _agreement(entry[0], url))[1]
+        return None
 
     def inside(self, url: str) -> str:
         """The URL with its credentials, for places that nobody else reads."""
@@ -91,6 +97,12 @@ class Credentials:
         parts = urlsplit(strip(url))
         user, password = (quote(part, safe="") for part in pair)
         return urlunsplit(parts._replace(netloc=f"{user}:{password}@{parts.netloc}"))
+
+
+def _unsecured(url: str) -> tuple[str, str, int | None] | None:
+    """The origin that sends people on to that of a URL; none, unless it has the port of https."""
+    scheme, host, port = origin(url)
+    return ("http", host, _DEFAULT_PORTS["http"]) if (scheme, port) == ("https", _DEFAULT_PORTS["https"]) else None
 
 
 def _agreement(index: str, url: str) -> int:

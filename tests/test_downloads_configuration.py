@@ -171,6 +171,22 @@ def test_credentials_are_known_by_origin_and_path() -> None:
     assert known.inside("https://open.example/x") == "https://open.example/x"
 
 
+def test_credentials_for_http_are_good_for_the_same_hosts_https() -> None:
+    known = Credentials(["http://u:p@a.example/one/", "http://v:q@a.example/two/", "http://w:r@c.example:8080/"])
+    assert known.of("https://a.example/one/x") == ("u", "p")
+    assert known.of("https://a.example:443/two/x") == ("v", "q")
+    assert known.inside("https://a.example/one/") == "https://u:p@a.example/one/"
+    for other in (
+        "https://a.example:8443/one/",
+        "https://b.example/one/",
+        "https://c.example/",
+        "https://c.example:8080/",
+    ):
+        assert known.of(other) is None
+    known.add("https://a.example/", ("own", "one"))
+    assert known.of("https://a.example/one/x") == ("own", "one")
+
+
 @pytest.mark.parametrize("name", ["my-idx", "My.Idx", "MY_IDX"])
 def test_poetrys_variables(name: str) -> None:
     variables = {"POETRY_HTTP_BASIC_MY_IDX_USERNAME": "jane", "POETRY_HTTP_BASIC_MY_IDX_PASSWORD": "pw"}

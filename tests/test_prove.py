@@ -241,6 +241,22 @@ def test_a_bucket_without_an_address_cannot_be_tried(project: Project) -> None:
     assert "BASE_URL" in raised.value.hint
 
 
+@pytest.mark.parametrize(
+    ("address", "led", "index"),
+    [
+        # As most hosts do: whoever asks over http is sent to https.
+        ("http://ci:s%2Fx@mirror.example/", "https://mirror.example/", "https://ci:s%2Fx@mirror.example/simple/"),
+        ("https://ci:pw@mirror.example", "https://mirror.example/deep/", "https://ci:pw@mirror.example/deep/simple/"),
+        ("https://ci:pw@mirror.example/", "https://other.example/", "https://other.example/simple/"),
+        ("https://ci:pw@mirror.example/simple/", "s3://bucket/python", "https://ci:pw@mirror.example/simple/"),
+    ],
+)
+def test_installers_know_the_credentials_of_the_address_wherever_it_leads(address: str, led: str, index: str) -> None:
+    session = Session(config=None, flags={"destination": (), "url": address}, console=Console(quiet=True))
+    with session.served(led) as found:
+        assert found == index
+
+
 # The installers
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mirror.credentials import Credentials
+from mirror.credentials import Credentials, strip
 from mirror.downloads.configuration import Network
 from mirror.errors import MirrorError, RemoteError
 from mirror.web import Unreachable, Web
@@ -482,6 +482,20 @@ def test_tls_goes_through_a_proxy_that_sees_nothing_of_it(pems: Path, proxy: Hos
     (asked,) = site.asked
     assert (asked.target, asked.who) == ("/simple/", "a:b")
     assert "Proxy-Authorization" not in asked.headers
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_credentials_go_along_from_http_to_https(pems: Path, proxy: Host, *, inside: bool) -> None:
+    """Most hosts send everybody on to https; the proxy stands in for the host of the first leg."""
+    address = "http://a:b@mirror.example/"
+    proxy.moved = {"http://mirror.example/x": "https://mirror.example/x"}
+    with secure(pems) as site:
+        proxy.tunnels = {"mirror.example:443": int(site.url.rpartition(":")[2].rstrip("/"))}
+        options = network(cert=str(pems / "cert.pem"), proxy=proxy.url)
+        with Asking(network=options, credentials=Credentials([] if inside else [address])) as asking:
+            reply = asking.get(f"{address if inside else strip(address)}x")
+    assert reply.url == "https://mirror.example/x"
+    assert [asked.who for asked in site.asked] == ["a:b"]
 
 
 def test_nobody_is_led_from_https_to_http(pems: Path, proxy: Host) -> None:

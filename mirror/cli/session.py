@@ -305,19 +305,16 @@ class Session:
             return
         from mirror.phases.visit import base_of
 
-        known = (str(self.flags.get("url") or ""), self.settings.address)
-        addresses = [base_of(text) for text in known if text]
+        address = str(self.flags.get("url") or "") or self.settings.address
         if destination.startswith("s3://"):
-            address = next(iter(addresses), "")
-        else:
-            # A report names an address without its credentials; installers need them.
-            address = next((text for text in addresses if strip(text) == destination), destination)
-        if not address:
-            raise MirrorError(
-                f"where do installers find {destination}? They cannot read a bucket as such",
-                hint="set BASE_URL to the address of the mirror",
-            )
-        yield f"{address.rstrip('/')}/simple/"
+            if not address:
+                raise MirrorError(
+                    f"where do installers find {destination}? They cannot read a bucket as such",
+                    hint="set BASE_URL to the address of the mirror",
+                )
+            destination = strip(base_of(address))
+        # A report names the address that was led to, and that without credentials; installers need them.
+        yield Credentials((address,)).inside(f"{destination.rstrip('/')}/simple/")
 
     def _store(self, destination: str) -> Store:
         if destination.startswith("s3://"):
