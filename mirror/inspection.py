@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from mirror.compare import Fingerprint
     from mirror.model import Digest, Manifest
+    from mirror.release import Release
     from mirror.simple.page import PageFile
 
 Forms = tuple[ProjectPage | None, ProjectPage | None]
@@ -178,6 +179,13 @@ def pages_disagree(manifest: Manifest, pages: Mapping[str, Forms]) -> Iterator[F
                 yield Finding("page-disagrees", key, f"the manifest has other versions than {some(form.versions)}")
     for unknown in sorted(pages.keys() - artifacts.keys()):
         yield Finding("page-disagrees", project_page_keys(unknown)[0], "the manifest has no such project")
+
+
+def manifest_of(release: Release | None, manifest: Manifest | None) -> Manifest | None:
+    """The manifest, unless the release was made from other locks, as after a rollback: of that it says nothing."""
+    if manifest is None or release is None or release.locks in ((), tuple(sorted(manifest.locks))):
+        return manifest
+    return None
 
 
 def by_filename(forms: Forms) -> tuple[dict[str, PageFile], dict[str, PageFile]]:

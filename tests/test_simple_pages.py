@@ -145,6 +145,7 @@ class TestDigests:
     )
     def test_h10_metadata_digest(self, attributes: str, digest: Digest | None) -> None:
         assert anchor(attributes).core_metadata == digest
+        assert anchor(attributes).bare_metadata == (attributes == 'data-core-metadata="true"')
 
     @pytest.mark.parametrize(
         ("keys", "digest"),
@@ -159,6 +160,7 @@ class TestDigests:
     )
     def test_j7_metadata_digest(self, keys: dict[str, Any], digest: Digest | None) -> None:
         assert entry(**keys).core_metadata == digest
+        assert entry(**keys).bare_metadata == (keys.get("core-metadata") is True)
 
 
 class TestAttributes:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from packaging.utils import canonicalize_name
 from mirror.compare import Fingerprint
 from mirror.coverage import Coverage, Expectation, Finding, parse_policy
 from mirror.errors import MirrorError, RemoteError
-from mirror.files import DigestCache
+from mirror.files import DigestCache, hash_file
 from mirror.layout import POINTER, release_key
 from mirror.model import HOLES, Cell, Digest, LockedFile, Reason
 from mirror.phases.verify import verify
@@ -484,6 +485,31 @@ def test_a_second_choice_covers_and_says_so(root: Path) -> None:
     cell = judge_one(root, candidates=(ABSENT, good))
     assert (cell.reason, cell.filename) == (Reason.COVERED, ANY)
     assert cell.detail == f"choice 2, for {ABSENT.filename} is not published"
+
+
+@pytest.mark.parametrize("stated", [">=4", "<3.11", ">3.11.99"])
+def test_a_file_that_the_page_keeps_from_this_python_is_no_choice(root: Path, stated: str) -> None:
+    """Installers pass over it and take the next one (PEP 345)."""
+    for key, old, new in (
+        ("simple/alpha/index.html", rf"(data-requires-python=)[^ ]*([^>]*>{ANY})", rf'\1"{html.escape(stated)}"\2'),
+        ("simple/alpha/index.v1_json", rf'("{ANY}".*?"requires-python":)"[^"]*"', rf'\1"{stated}"'),
+    ):
+        edit(key, old, new)(root)
+    files = [LockedFile(name, Digest("sha256", hash_file(root / "packages" / name))) for name in (ANY, LINUX)]
+    cell = judge_one(root, candidates=tuple(files))
+    assert (cell.reason, cell.filename) == (Reason.COVERED, LINUX)
+    cell = judge_one(root, candidates=(files[0],))
+    assert cell.reason is Reason.NOT_PUBLISHED
+    assert stated in cell.detail
+
+
+def test_a_page_is_not_held_against_a_manifest_of_other_locks(root: Path, site: Site) -> None:
+    """As after a rollback: the manifest here is of what was published then."""
+    manifest = replace(site.manifest, artifacts=site.manifest.artifacts[1:], locks=("sha256:" + "1" * 64,))
+    asked = expectations(locked(site))
+    assert verify(asked, local(root), Silence(), manifest=manifest).findings == ()
+    same_locks = replace(manifest, locks=site.manifest.locks)
+    assert verify(asked, local(root), Silence(), manifest=same_locks).findings != ()
 
 
 @pytest.mark.parametrize("reason", sorted(HOLES))

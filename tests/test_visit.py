@@ -692,6 +692,15 @@ def test_one_of_two_forms_that_is_stale_is_what_is_said(folder: Path, site: Site
         assert codes(look(site, url, knows=False)) == {"stale-page"}
 
 
+def test_after_a_rollback_pages_are_held_against_the_release_alone(folder: Path, site: Site) -> None:
+    manifest = replace(site.manifest, artifacts=site.manifest.artifacts[1:], locks=("sha256:" + "1" * 64,))
+    newer = replace(site, manifest=manifest)
+    asked = expectations(locked(site))
+    with serve_mutant(folder / "root", None) as url:
+        assert look(newer, url, asked=asked, store=local(folder / "root")).findings == ()
+        assert codes(look(newer, url, asked=asked)) == {"page-disagrees"}, "who cannot look behind it cannot know"
+
+
 def test_a_project_that_the_store_forgot_and_a_cache_did_not(folder: Path, site: Site) -> None:
     (planted,) = (mutant for mutant in MUTANTS if mutant.name == "a project that nobody mirrored")
     with serve_mutant(folder / "root", planted) as url:

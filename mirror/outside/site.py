@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin
 
 from mirror.clients.base import Answer, CutShort
+from mirror.doctor.values import shown
 from mirror.errors import RemoteError
 from mirror.inspection import Findings
 
@@ -57,13 +58,13 @@ class Site:
             # A connection that breaks once says nothing of what was asked for.
             if again:
                 return self._tried(url, request, again=False)
-            return Answer(url=url, status=0, failure=error.message, cut=True)
+            return Answer(url=url, status=0, failure=shown(error.message), cut=True)
         except RemoteError as error:
             if not self._answered:
                 raise
             # Is it this address, or the host? The host's own error is raised here.
             self.client.ask(self.base, method="HEAD")
-            return Answer(url=url, status=0, failure=error.message)
+            return Answer(url=url, status=0, failure=shown(error.message))
         self._answered = True
         return answer
 

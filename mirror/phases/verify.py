@@ -42,6 +42,7 @@ from mirror.inspection import (
     known_keys,
     lists_astray,
     lists_disagree,
+    manifest_of,
     nulls,
     old_metadata,
     pages_disagree,
@@ -94,12 +95,14 @@ def verify(
 ) -> Coverage:
     """Judge what a store offers of what the locks pin.
 
-    With `manifest` the pages are also held against what we know of each file. `rehash` reads the bytes of every file;
+    With `manifest` the pages are also held against what we know of each file, unless it was made from other locks than
+    the release that is there. `rehash` reads the bytes of every file;
     without it a store may answer from what it knows of files that look unchanged, so that a change which also restores
     size and modification time goes unnoticed. Raise `RemoteError` when the store does not answer: that is no finding.
     """
     reading = _Reading(store=store, progress=progress, rehash=rehash, jobs=jobs)
     release = reading.release()
+    manifest = manifest_of(release, manifest)
     sizes = {found.key: found.size for found in store.list(PACKAGES)}
     listed = {found.key: found for found in store.list(SIMPLE)}
     pages = reading.project_pages(listed)

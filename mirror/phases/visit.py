@@ -44,7 +44,7 @@ from urllib.parse import urlsplit, urlunsplit
 from mirror.coverage import Coverage
 from mirror.credentials import redact, strip
 from mirror.errors import MirrorError
-from mirror.inspection import by_filename, claims, known_keys, quarantined
+from mirror.inspection import by_filename, claims, known_keys, manifest_of, quarantined
 from mirror.layout import PACKAGES, SIMPLE, artifact_key
 from mirror.model import Digest, Level, Notice
 from mirror.outside.behind import Behind
@@ -87,6 +87,7 @@ def visit(
     """
     site = Site(client=client, base=strip(base_of(url)), progress=progress, jobs=jobs)
     behind = Behind.of(store)
+    manifest = manifest_of(behind.release, manifest)
     pages = _judged_pages(site, _wanted(expectations, manifest), manifest, behind)
     if pages.exist:
         check_manners(site, sorted(pages.forms), behind)
