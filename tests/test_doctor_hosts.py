@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import html5lib
 import pytest
@@ -20,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirror.doctor.check import Check, Outcome, Rank, diagnose
+from mirror.doctor.machine import Checkup, good
 from mirror.doctor.page import read_page
 from mirror.doctor.values import is_instant, number, resolved, shown, split
 from mirror.doctor.wire import PAGE_LIMIT, decoded
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from mirror.doctor.check import Seen
+    from mirror.doctor.check import Diagnosis, Seen
     from mirror.doctor.visit import Visit
     from tests.mutants import Asked
 
@@ -58,9 +60,8 @@ def publish(folder: Path, *paths: Path) -> Path:
     return folder / "root"
 
 
-def evidence(found: object, row: str) -> str:
-    verdicts = json.loads(json.dumps(found.to_json()))["checks"]  # type: ignore[attr-defined]
-    return " ".join(seen["seen"] for verdict in verdicts if verdict["id"] == row for seen in verdict["evidence"])
+def evidence(found: Diagnosis, row: str) -> str:
+    return " ".join(seen.text for verdict in found.verdicts if verdict.check.id == row for seen in verdict.evidence)
 
 
 @contextmanager
@@ -486,6 +487,19 @@ def test_an_address_that_is_none_ends_in_2(address: str, tmp_path: Path) -> None
 # The report
 
 
+def documented(kind: str) -> dict[str, Any]:
+    """What the README shows of a report."""
+    blocks = re.findall(r"```json\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    return next(data for data in map(json.loads, blocks) if data.get("kind") == kind)
+
+
+def keys(data: object) -> object:
+    """The keys of a document, as deep as it goes; of a list those of its first entry."""
+    if isinstance(data, list):
+        return [keys(entry) for entry in data[:1]]
+    return {key: keys(value) for key, value in data.items()} if isinstance(data, dict) else None
+
+
 def test_the_report_has_exactly_these_keys(root: Path) -> None:
     with serve_mutant(root, answered(lambda _, reply: reply.status == 404, status(403))) as url:
         report = examine(url).to_json()
@@ -495,6 +509,11 @@ def test_the_report_has_exactly_these_keys(root: Path) -> None:
     assert (report["format"], report["kind"]) == (1, "index")
     assert list(report["projects"]) == ["listed", "looked_at"]
     assert list(report["counts"]) == ["not-applicable", "pass", "warn", "fail"]
+    assert keys(report) == keys(documented("index"))
     for check in report["checks"]:
         assert list(check) == ["id", "level", "asserts", "outcome", "evidence", "breaks", "fix"]
         assert all(list(seen) == ["url", "seen", "outcome"] for seen in check["evidence"])
+
+
+def test_the_report_of_a_machine_has_the_keys_that_are_documented() -> None:
+    assert keys(Checkup((good("Python", "3.12.4"),)).to_json()) == keys(documented("machine"))

@@ -110,8 +110,8 @@ class Exchange:
         return replace(self, hops=tuple(replace(hop, body=b"") for hop in self.hops))
 
     def light(self) -> Exchange:
-        """The same for those who only compare: without bodies, and with the digest of the last."""
-        return replace(self.without_bodies(), told=self.digest)
+        """The same for those who only compare: without bodies, and with the digest of a page."""
+        return replace(self.without_bodies(), told=self.digest if self.status == 200 else "")
 
     @property
     def said(self) -> str:

@@ -247,8 +247,9 @@ class _Asking:
         found = self.ask(url, headers=headers, follow=follow, limit=limit)
         if found.cut and found.status == 200:
             found = replace(found, trouble=f"larger than {limit >> 20} MiB")
+        unpacked = found.body if found.status == 200 else None
         with self._lock:
-            self.pages -= max(len(found.raw), len(found.body or b""))
+            self.pages -= max(len(found.raw), len(unpacked or b""))
         return found
 
     def glance(self, url: str, *, headers: Mapping[str, str], follow: bool = True) -> Exchange:
