@@ -372,6 +372,31 @@ def test_what_is_cut_short_once_is_whole(folder: Path, site: Site) -> None:
     assert reasons(coverage) == CLEAN
 
 
+@pytest.mark.parametrize(("sent", "code"), [(9, "unreadable-page"), (-1, "refused")], ids=["cut", "reset"])
+def test_a_page_that_never_comes_whole_ends_nothing(folder: Path, site: Site, sent: int, code: str) -> None:
+    def broken(asked: Asked, reply: Reply) -> Reply:
+        return replace(reply, sent=sent) if asked.path == "simple/gamma/" else reply
+
+    with serve_mutant(folder / "root", Mutant(name="host", answered=broken, wired=True)) as url:
+        coverage = look(site, url)
+    keys = ["simple/gamma/index.html", "simple/gamma/index.v1_json"]
+    assert [(finding.code, finding.key) for finding in coverage.findings] == [(code, key) for key in keys]
+    assert reasons(coverage) == {**CLEAN, "gamma": ["not-published"] * 2}
+
+
+@pytest.mark.parametrize(("sent", "code"), [(9, "altered"), (-1, "refused")], ids=["cut", "reset"])
+def test_a_sidecar_that_never_comes_whole_ends_nothing(folder: Path, site: Site, sent: int, code: str) -> None:
+    key = f"packages/{GAMMA}.metadata"
+
+    def broken(asked: Asked, reply: Reply) -> Reply:
+        return replace(reply, sent=sent) if asked.path == key else reply
+
+    with serve_mutant(folder / "root", Mutant(name="host", answered=broken, wired=True)) as url:
+        coverage = look(site, url)
+    assert [(finding.code, finding.key) for finding in coverage.findings] == [(code, key)]
+    assert reasons(coverage) == CLEAN
+
+
 def test_a_host_that_goes_away_in_between_is_no_finding(folder: Path, site: Site) -> None:
     def goes(asked: Asked, reply: Reply) -> Reply:
         gone.extend([asked] if asked.path.startswith("packages/") and asked.method == "HEAD" else [])
@@ -672,6 +697,18 @@ def test_pages_for_people_that_the_release_has_are_there(folder: Path, site: Sit
         assert look(site, url).findings == (), "nobody said that there is one"
     found = [(finding.code, finding.key) for finding in coverage.findings]
     assert found == [("missing", "index.html"), ("missing", "projects/alpha.html")]
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_a_bucket_has_no_front_page_but_under_its_key(folder: Path, site: Site, status: int) -> None:
+    def bucket(asked: Asked, reply: Reply) -> Reply:
+        if asked.path == "":
+            return Reply(status=status, headers={"content-type": "application/xml"}, body=b"<ListBucketResult/>")
+        page = (folder / "root/index.html").read_bytes()
+        return Reply(status=200, headers=reply.headers, body=page) if asked.path == "index.html" else reply
+
+    with serve_mutant(folder / "root", answering(bucket)) as url:
+        assert look(site, url, store=local(folder / "root")).findings == ()
 
 
 def test_one_of_two_forms_that_is_stale_is_what_is_said(folder: Path, site: Site) -> None:

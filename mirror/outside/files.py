@@ -102,8 +102,9 @@ class Files:
                 doubtful.add(key)
             else:
                 self.found[key] = fingerprint
-        if doubtful:
-            message = f"{len(doubtful):,} of {len(keys):,} files are read whole, for HEAD leaves doubts about them"
+        there = [key for key in doubtful if not all(answer.status in ABSENT for answer in self._heads[key])]
+        if there:
+            message = f"files that are read whole, since HEAD leaves doubts: {len(there):,} of {len(keys):,}"
             self.site.progress.notice(Notice(level=Level.NOTE, code="read-whole", message=message))
         return doubtful
 

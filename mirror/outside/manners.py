@@ -72,8 +72,8 @@ def _check_people(site: Site, key: str, behind: Behind) -> None:
     if not recorded:
         return
     answer = site.ask("" if key == FRONT_PAGE else key, limit=LARGEST_PAGE)
-    if key == FRONT_PAGE and answer.status != 200:
-        # A bucket knows no index documents.
+    if key == FRONT_PAGE and (answer.status != 200 or answer.media_type != "text/html"):
+        # A bucket knows no index documents: it refuses, or lists what it has.
         answer = site.ask(key, limit=LARGEST_PAGE)
     digest, notes = sha256(answer.body).hexdigest(), cache_notes(answer)
     if answer.status in ABSENT:

@@ -156,6 +156,7 @@ def read_pages(site: Site, names: Iterable[str]) -> Pages:
 def read_again(site: Site, pages: Pages, findings: Iterable[Finding]) -> Pages:
     """The pages with those that findings are about read once more, and with what the list names by now."""
     disputed = {finding.key.removeprefix(SIMPLE).partition("/")[0] for finding in findings}
+    disputed |= pages.names.symmetric_difference(pages.forms)
     listed = _read_list(site)
     named = Pages(base=site.base, listed=listed, projects={}).names
     wanted = sorted((pages.projects.keys() & disputed) | (named - pages.projects.keys()))
