@@ -36,7 +36,8 @@ class Revision:
         if code:
             raise MirrorError(
                 f"{name!r} is no release, and git knows no such commit in {folder}{_said(complaint)}",
-                hint="name a branch, a tag, a commit or a release; a shallow clone lacks most commits",
+                hint="name a branch, a tag, a commit, or a release that `mirror releases` lists; a shallow clone lacks "
+                "most commits",
             )
         return cls(folder=folder, name=name, commit=said.decode("ascii", "replace").strip(), environ=environ)
 

@@ -198,7 +198,7 @@ class Pipeline:
         return planned
 
     def changes(self, planned: Plan, against: str, former: Callable[[Lock, str], Lock | None]) -> Changes:
-        """Compare a plan with a release of the first destination, or with what the locks said at a git ref.
+        """Compare a plan with a release of the first destination, or else with what the locks said at a git ref.
 
         `former` reads a lock as it was at a ref; None when it was not there. Raise `MirrorError` when nothing is known
         by the name `against`.
@@ -206,11 +206,11 @@ class Pipeline:
         from mirror.changes import Former, compare
         from mirror.phases.against import former_release, names_release
 
-        choice = self.choice
+        choice, before = self.choice, None
         if names_release(against):
             store = self.ports.stores[0]
             before = former_release(store, against, planned, self.selections, choice.platforms, choice.baseline)
-        else:
+        if before is None:
             locks = tuple(old for lock in self.locks if (old := former(lock, against)) is not None)
             before = Former.of_plan(against, self._planned(self._former(locks)))
         return compare(before, planned)

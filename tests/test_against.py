@@ -282,7 +282,7 @@ def test_what_the_policy_lets_pass_is_no_failure(project: Project, tmp_path: Pat
     [
         pytest.param(["--against", "nowhere"], "git knows no such commit", id="unknown-ref"),
         pytest.param(["--against", "--output=/etc/x"], "git knows no such commit", id="option"),
-        pytest.param(["--against", "000009"], "is the id of no release", id="unknown-release"),
+        pytest.param(["--against", "000009"], "'000009' is no release, and git knows no such commit", id="no-release"),
         pytest.param(["--report", "changes.md"], "--against", id="report-of-nothing"),
         pytest.param(["--against", "old", "--report", "changes.xml"], ".md or .json", id="form"),
     ],
@@ -293,6 +293,24 @@ def test_what_makes_no_sense_is_refused_with_advice(project: Project, flags: lis
     done = project.mirror("plan", "--destination", str(project.site), *flags)
     assert done.returncode == 2
     assert said in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("published", [False, True])
+@pytest.mark.parametrize("tag", ["20241101", "202411-01"])
+def test_a_tag_that_looks_like_a_release_is_a_tag(project: Project, tag: str, *, published: bool) -> None:
+    git(project.folder, "tag", tag)
+    if published:
+        assert project.mirror("refresh", "--quiet").returncode == 0
+    files = change(project)
+    document = plan(project, "--against", tag, code=1)
+    assert document["against"] == tag
+    expect_the_change(document, files)
+
+
+def test_a_release_goes_before_a_tag_of_its_name(project: Project) -> None:
+    assert project.mirror("refresh", "--quiet").returncode == 0
+    git(project.folder, "tag", "000001")
+    assert plan(project, "--against", "000001")["against"].startswith("000001-")
 
 
 def test_where_nothing_is_published_there_is_no_release(project: Project) -> None:

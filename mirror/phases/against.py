@@ -31,7 +31,7 @@ _RELEASE = re.compile(r"\d{6}\d*(-[0-9a-f]{0,12})?", re.ASCII)
 
 
 def names_release(text: str) -> bool:
-    """Whether a name is that of a release, or the beginning of an id; what it is not may be one of git's."""
+    """Whether a name may be that of a release, or the beginning of an id; tags and commits may look so, too."""
     return text == CURRENT or _RELEASE.fullmatch(text) is not None
 
 
@@ -42,16 +42,22 @@ def former_release(
     selections: Sequence[Selection],
     platforms: Sequence[Target],
     baseline: Baseline,
-) -> Former:
-    """Read a release that the store has kept.
+) -> Former | None:
+    """Read a release that the store has kept; None when none is called so.
 
-    Of its pages only those are read that may have called a file of the plan yanked. Raise `MirrorError` when there is
-    no such release, `RemoteError` when the store does not answer, `IntegrityError` for a manifest that was altered.
+    Of its pages only those are read that may have called a file of the plan yanked. Raise `MirrorError` when more than
+    one is called so, or none is current, `RemoteError` when the store does not answer, `IntegrityError` for a manifest
+    that was altered.
     """
     history = read_history(store)
-    if history is None:
-        raise MirrorError(f"{store.name}: nothing was published there yet", hint="run mirror refresh first")
-    release = history.current.release if name == CURRENT else history.find(name)
+    if name == CURRENT:
+        if history is None:
+            raise MirrorError(f"{store.name}: nothing was published there yet", hint="run mirror refresh first")
+        release = history.current.release
+    elif history is None or not any(kept.release.id.startswith(name) for kept in history.releases):
+        return None
+    else:
+        release = history.find(name)
     sizes = {
         key.removeprefix(PACKAGES): found.size for key, found in release.objects.items() if kind(key) is Kind.ARTIFACT
     }
