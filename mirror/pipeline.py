@@ -448,7 +448,10 @@ class Pipeline:
         served: Callable[[str], AbstractContextManager[str]],
         here: Here,
     ) -> tuple[Coverage, ...]:
-        """Let installers try every environment of every lock on each destination; `served` gives one's simple index."""
+        """Let installers try every environment of every lock on each destination; `served` gives one's simple index.
+
+        Where a bucket is served is tried once, though both may have been looked at.
+        """
         from mirror.phases.prove import trials
         from mirror.selection import environments
 
@@ -459,7 +462,10 @@ class Pipeline:
                 for lock in self.locks
             )
         )
-        return tuple(self._proven(coverage, wanted, installers, served) for coverage in coverages)
+        tried: set[str] = set()
+        # What is served was looked at last, and it is the place of which its results are told.
+        proven = [self._proven(coverage, wanted, installers, served, tried) for coverage in reversed(coverages)]
+        return tuple(reversed(proven))
 
     def _proven(
         self,
@@ -467,6 +473,7 @@ class Pipeline:
         wanted: Sequence[Trial],
         installers: Sequence[Installer],
         served: Callable[[str], AbstractContextManager[str]],
+        tried: set[str],
     ) -> Coverage:
         from mirror.phases.prove import prove
 
@@ -474,6 +481,13 @@ class Pipeline:
             # One finding says that nothing is there; no installer needs to.
             return coverage
         with served(coverage.destination) as index:
+            if coverage.destination.startswith("s3://") and index in tried:
+                message = "installers tried it where it is served"
+                self.progress.notice(
+                    Notice(level=Level.NOTE, code="not-tried", message=message, where=coverage.destination)
+                )
+                return coverage
+            tried.add(index)
             return prove(coverage, wanted, installers, index, self.progress)
 
     @cached_property

@@ -16,6 +16,7 @@ import pytest
 
 from mirror.cli.session import Session
 from mirror.console import Console
+from mirror.coverage import Coverage
 from mirror.downloads.configuration import Network
 from mirror.errors import MirrorError
 from mirror.installers.base import Here
@@ -24,7 +25,9 @@ from mirror.installers.pip import Pip
 from mirror.installers.uv import Uv
 from mirror.installers.words import last_words
 from mirror.model import Scope as LockScope
+from mirror.phases.prove import prove as prove_all
 from mirror.phases.prove import trials
+from mirror.progress import Silence
 from mirror.selection import environments
 from mirror.serve import application
 from mirror.targets import TARGETS, Baseline, environment
@@ -36,15 +39,29 @@ from tests.served import served
 from tests.wheels import make_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from starlette.types import Receive, Scope, Send
 
+    from mirror.model import Notice
     from tests.project import Project
 
 MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 NOWHERE = Here(target="", version="3.11.4")
+
+
+class Told(Silence):
+    """Keeps what is told."""
+
+    def __init__(self) -> None:
+        self.notices_seen: list[Notice] = []
+
+    def notice(self, notice: Notice) -> None:
+        self.notices_seen.append(notice)
+
+    def notices(self, notices: Sequence[Notice]) -> None:
+        self.notices_seen += notices
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +258,20 @@ def test_a_bucket_without_an_address_cannot_be_tried(project: Project) -> None:
     assert "BASE_URL" in raised.value.hint
 
 
+def test_a_bucket_is_tried_once_where_it_is_served(project: Project) -> None:
+    with served(project.site) as url:
+        flags = {"destination": ("s3://bucket",), "url": url, "project": (project.folder,)}
+        session = Session(config=None, flags=flags, console=Console(quiet=True))
+        looked = [
+            Coverage(destination=name, release="000001-0", cells=(), findings=(), sizes={})
+            for name in ("s3://bucket", url)
+        ]
+        pip = Pip.find({**os.environ, "PATH": without_uv(project.work)}, Network)
+        stored, seen = session.pipeline.prove(looked, (pip,), session.served, NOWHERE)
+    assert stored.installs == ()
+    assert [install.complaint for install in seen.installs] == [""] * 4
+
+
 @pytest.mark.parametrize(
     ("address", "led", "index"),
     [
@@ -340,6 +371,17 @@ def test_what_has_no_wheel_is_left_out_and_named() -> None:
     (trial,) = trials(lock, found, LockScope(), NOWHERE)
     assert [item.name for item in trial.requirements] == ["a"]
     assert trial.left_out == ("b==2",)
+
+
+def test_where_nothing_has_a_wheel_all_is_named_and_that_nothing_was_tried_is_said(tmp_path: Path) -> None:
+    lock = ListedLock(packages=(package("b", "2", "b-2.tar.gz"),))
+    found = environments(lock, [TARGETS["linux-x86_64"]], ["3.11"], Baseline())
+    tried = trials(lock, found, LockScope(), NOWHERE)
+    before = Coverage(destination="https://mirror.example/", release="", cells=(), findings=(), sizes={})
+    told = Told()
+    assert prove_all(before, tried, [Pip.find(os.environ, Network)], "http://127.0.0.1:9/simple/", told) == before
+    assert [(notice.code, notice.package) for notice in told.notices_seen] == [("left-out", "b==2"), ("not-tried", "")]
+    assert "no installer tried anything" in told.notices_seen[-1].message
 
 
 @pytest.mark.parametrize(

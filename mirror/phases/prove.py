@@ -39,7 +39,8 @@ def trials(lock: Lock, environments: Sequence[Environment], scope: Scope, here: 
     """Write down what a lock installs in each environment, its markers judged.
 
     Patch releases of one Python that install the same are one trial. What has no wheel there is left out: coverage
-    names it, and a dry run would build its sdist, which runs it. Raise `LockError` as `select` does.
+    names it, and a dry run would build its sdist, which runs it; a trial may have nothing else. Raise `LockError` as
+    `select` does.
     """
     return tuple(trial for environment in environments for trial in _patches(lock, environment, scope, here))
 
@@ -59,7 +60,7 @@ def _patches(lock: Lock, environment: Environment, scope: Scope, here: Here) -> 
             here=ours,
         )
         pins = (trial.requirements, trial.left_out)
-        if trial.requirements and pins not in seen:
+        if any(pins) and pins not in seen:
             seen.add(pins)
             yield trial
 
@@ -83,8 +84,12 @@ def prove(
 
     Raise `MirrorError` when an installer cannot be run.
     """
-    _explain(trials, installers, progress)
-    jobs = [(trial, tool) for trial in trials for tool in installers if not tool.excuse(trial.environment)]
+    wanted = [trial for trial in trials if trial.requirements]
+    jobs = [(trial, tool) for trial in wanted for tool in installers if not tool.excuse(trial.environment)]
+    _explain(trials, wanted, installers, progress)
+    if not jobs:
+        message = "no installer tried anything, so this proves nothing"
+        progress.notice(Notice(level=Level.WARNING, code="not-tried", message=message, where=coverage.destination))
     installs: dict[int, Install] = {}
     with (
         tempfile.TemporaryDirectory(prefix="mirror-") as scratch,
@@ -112,12 +117,14 @@ def prove(
     return replace(coverage, installs=tried, findings=tuple(sorted((*coverage.findings, *found))))
 
 
-def _explain(trials: Sequence[Trial], installers: Sequence[Installer], progress: Progress) -> None:
-    """Say what is not tried, and why."""
+def _explain(
+    trials: Sequence[Trial], wanted: Sequence[Trial], installers: Sequence[Installer], progress: Progress
+) -> None:
+    """Say what is not tried, and why: packages of all trials, and environments of those that have anything to try."""
     left_out = dict.fromkeys((trial.lock, name) for trial in trials for name in trial.left_out)
     excuses = {
         (tool.name, trial.environment.target.name): tool.excuse(trial.environment)
-        for trial in trials
+        for trial in wanted
         for tool in installers
     }
     progress.notices(
