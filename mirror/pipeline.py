@@ -288,7 +288,7 @@ class Pipeline:
         """Sync and invalidate, one destination after the other."""
 
         def one(store: Store) -> None:
-            self._invalidate_after(self._sync(manifest, store), store)
+            self._invalidate(store, release=self._sync(manifest, store).current)
 
         self._everywhere(one)
 
@@ -320,7 +320,7 @@ class Pipeline:
                 jobs=self.switches.jobs,
             )
             if not self.switches.dry_run:
-                self._invalidate_after(result, store)
+                self._invalidate(store, release=result.current)
             return result
 
         return self._everywhere(one)
@@ -386,17 +386,11 @@ class Pipeline:
             slash_keys=self.choice.slash_keys.wanted(possible=store.slash_keys),
         )
 
-    def _invalidate_after(self, result: SyncResult, store: Store) -> None:
-        self._invalidate(store, (*result.puts, *result.deletes), release=result.current)
-
-    def _invalidate(
-        self, store: Store, changed: tuple[str, ...] = (), *, release: str = "", everything: bool = False
-    ) -> tuple[InvalidateResult, ...]:
+    def _invalidate(self, store: Store, *, release: str = "", everything: bool = False) -> tuple[InvalidateResult, ...]:
         from mirror.phases.invalidate import invalidate
 
         return tuple(
             invalidate(
-                changed,
                 store,
                 edge.cdn,
                 self.progress,

@@ -6,6 +6,9 @@ manifest, pointer; removals last, of pages only (DESIGN rules 1 to 6).
 
 A page that no page of the next release equals is kept by its digest before it is replaced, so that each release can
 come back on a store without versions. A first publish has nothing to keep.
+
+Which pages at a CDN are old follows from releases. Where it does not, because a page was repaired or because a publish
+was interrupted, the page is noted in the ledger of each CDN before the lease is given back.
 """
 
 from __future__ import annotations
@@ -14,16 +17,19 @@ import hashlib
 import threading
 from collections import Counter
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from mirror.cdn.ledger import Ledger
 from mirror.compare import Fingerprint, compare
 from mirror.errors import ConflictError, IntegrityError, MirrorError
 from mirror.guard import CalledOffError, guarded
 from mirror.layout import (
+    EDGES,
     FORMER_PAGES,
     FRONT_PAGE,
     PACKAGES,
@@ -51,6 +57,8 @@ _Answer = TypeVar("_Answer")
 
 _ORDER = tuple(Kind)
 _SHOWN = 5
+_ATTEMPTS = 5
+"""How often a ledger is written when others write it at the same moment."""
 
 SHRINK_LIMIT = 0.3
 """The share of artifacts, from 0 to 1, that may vanish without somebody saying so."""
@@ -210,6 +218,8 @@ class _Plan:
     """Whether an unfinished publish is brought to its end, even if nothing is left to do."""
     unsettled: tuple[str, ...] = ()
     """Pages that may be left as no release records them when this is interrupted."""
+    untold: tuple[str, ...] = ()
+    """Pages that a CDN may hold otherwise although this release and the one before have the same."""
 
     @property
     def changed(self) -> bool:
@@ -257,6 +267,8 @@ class _Publisher:
         deletes = [key for key in pages.extraneous if key in known and (kind(key) or Kind.STATE).page]
         puts = {**self._puts(keys), **(self._former_pages(before) if release else {})}
         final = release or state.release
+        unsettled = {*deletes, *pages.missing, *pages.differing}
+        touched = {key for key in (*unsettled, *(state.unsettled or ())) if (kind(key) or Kind.STATE).page}
         return _Plan(
             etag=state.etag,
             current=final.id if final else "",
@@ -264,7 +276,8 @@ class _Publisher:
             puts=dict(sorted(puts.items(), key=_order)),
             deletes=tuple(deletes),
             settles=settles,
-            unsettled=tuple(sorted({*deletes, *pages.missing, *pages.differing})),
+            unsettled=tuple(sorted(unsettled)),
+            untold=tuple(sorted(key for key in touched if before.get(key) == self.edition.objects.get(key))),
         )
 
     def _of(self, *, immutable: bool) -> dict[str, Fingerprint]:
@@ -395,6 +408,10 @@ class _Publisher:
         if plan.deletes:
             lease.check()
             self.store.delete(plan.deletes)
+        if plan.untold:
+            lease.check()
+            for found in tuple(self.store.list(EDGES)):
+                self._tell(found.key, plan.untold)
 
     def _put(self, key: str, put: _Put, lease: Held, task: Task) -> None:
         lease.check()
@@ -411,6 +428,18 @@ class _Publisher:
         except OSError as error:
             raise MirrorError(f"cannot read {put.source!s}: {error.strerror}", hint="run mirror index again") from error
         task.advance(1, put.fingerprint.size, key)
+
+    def _tell(self, key: str, pages: Sequence[str]) -> None:
+        """Note in the ledger of a CDN what it is owed. Raise `ConflictError` when others write there all the time."""
+        for _ in range(_ATTEMPTS):
+            found = self.store.read(key)
+            if found is None:
+                return
+            ledger = Ledger.parse(found[0], f"{self.store.name}: {key}").noting(pages)
+            with suppress(ConflictError):
+                self.store.put(key, body_of(ledger.data), headers(key), expect=found[1])
+                return
+        raise ConflictError(f"{self.store.name}: {key} changes all the time", hint="others invalidate there: run again")
 
     def _announce(self, release: Release, etag: str) -> None:
         key, pointer = release_key(release.id), Pointer.to(release)

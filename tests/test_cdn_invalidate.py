@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,13 @@ from mirror.cdn.base import NotConfirmed
 from mirror.cdn.cloudfront import CloudFront
 from mirror.cdn.ledger import Ledger
 from mirror.errors import ConflictError, RemoteError
-from mirror.layout import edge_key
+from mirror.layout import POINTER, edge_key
+from mirror.lease import Owner
 from mirror.phases.invalidate import InvalidateResult, invalidate
 from mirror.progress import Silence
 from tests import cloudfront_stand_in as cloud
 from tests import sites
-from tests.cloudfront_stand_in import DISTRIBUTION, CloudFrontStandIn
+from tests.cloudfront_stand_in import DISTRIBUTION, CloudFrontStandIn, covered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -39,6 +40,8 @@ def project(name: str) -> tuple[str, ...]:
     return (f"/simple/{name}/", f"/simple/{name}/index.html", f"/simple/{name}/index.v1_json")
 
 
+REPAIRED = ("/simple/beta/", "/simple/beta/index.html")
+PAGES = ("simple/", "projects/", "index.html")
 LIST = ("/simple/", "/simple/index.html", "/simple/index.v1_json")
 
 
@@ -72,10 +75,17 @@ class World:
     def store(self) -> LocalStore:
         return sites.local(self.folder / "site")
 
-    def publish(self, *projects: str, version: str = "1.0", **options: Any) -> SyncResult:
+    def publish(self, *projects: str, version: str = "1.0", store: Store | None = None, **options: Any) -> SyncResult:
         """Publish wheels and sdists of these projects; the same projects give the same bytes."""
         made = sites.small_site(self.folder / str(next(self.numbers)), projects=projects, version=version)
-        return made.publish(self.store, allow_shrink=True, **options)
+        return made.publish(store or self.store, allow_shrink=True, **options)
+
+    @property
+    def pointer(self) -> str:
+        """The id of the current release."""
+        found = self.store.read(POINTER)
+        assert found
+        return str(json.loads(found[0])["release"])
 
     def cdn(self, **options: Any) -> CloudFront:
         opened = CloudFront.open(DISTRIBUTION, domain=self.domain)
@@ -84,9 +94,9 @@ class World:
     def invalidate(
         self, result: SyncResult | None = None, *, store: Store | None = None, **options: Any
     ) -> InvalidateResult:
-        changed = (*result.puts, *result.deletes) if result else ()
-        options = {"wait": 10.0, "interval": 0.02, **options}
-        return invalidate(changed, store or self.store, self.cdn(), self.words, **options)
+        """Invalidate as a run does that has just published, or as one that knows nothing."""
+        options = {"wait": 10.0, "interval": 0.02, "release": result.current if result else "", **options}
+        return invalidate(store or self.store, self.cdn(), self.words, **options)
 
     @property
     def ledger(self) -> dict[str, Any]:
@@ -190,13 +200,30 @@ def test_a_store_emptied_and_filled_again_repeats_no_reference(world: World) -> 
 
 
 def test_a_page_repaired_within_a_release_is_invalidated(current: World) -> None:
-    (current.folder / "site" / "simple" / "beta" / "index.html").write_text("damaged")
-    result = current.publish("alpha", "beta", check_remote=True)
-    assert result.release is None
     for _ in range(2):
-        # Again and again, if need be: each repair is a request of its own.
-        assert current.invalidate(result).paths == ("/simple/beta/", "/simple/beta/index.html")
+        # Again and again, if need be: each repair is a request of its own. Who invalidates has not to be who repaired.
+        (current.folder / "site" / "simple" / "beta" / "index.html").write_text("damaged")
+        assert current.publish("alpha", "beta", check_remote=True).release is None
+        assert current.ledger["pages"] == ["simple/beta/index.html"]
+        assert current.invalidate().paths == REPAIRED
+        assert current.invalidate() == InvalidateResult()
+    assert current.ledger["pages"] == []
     assert len({made.reference for made in current.stand_in.invalidations}) == 3
+
+
+def test_a_repair_and_a_release_are_one_invalidation(current: World) -> None:
+    (current.folder / "site" / "simple" / "beta" / "index.html").write_text("damaged")
+    current.publish("alpha", "beta", check_remote=True)
+    current.publish("alpha", "beta", "gamma")
+    assert current.invalidate().paths == tuple(sorted({*PEOPLE, *LIST, *REPAIRED, *project("gamma")}))
+
+
+def test_a_mirror_without_a_cdn_has_no_ledger_and_needs_none(world: World) -> None:
+    world.publish("alpha", "beta")
+    (world.folder / "site" / "simple" / "beta" / "index.html").write_text("damaged")
+    assert world.publish("alpha", "beta", check_remote=True).puts == ("simple/beta/index.html",)
+    assert not (world.folder / "site" / edge_key(DISTRIBUTION)).exists()
+    assert world.invalidate().paths == WHOLE
 
 
 def test_all_means_every_page_every_time(current: World) -> None:
@@ -210,6 +237,13 @@ def test_several_releases_at_once_are_one_invalidation(current: World) -> None:
     current.publish("alpha", "gamma")
     found = current.invalidate()
     assert found.paths == tuple(sorted((*PEOPLE, *LIST, *project("beta"), *project("gamma"))))
+
+
+def test_a_page_that_only_a_release_in_between_changed_is_invalidated(current: World) -> None:
+    current.publish("alpha", "beta", version="2.0")
+    current.publish("alpha", "beta")
+    found = current.invalidate()
+    assert set(found.paths) == {*PEOPLE, *project("alpha"), *project("beta")}
 
 
 def test_when_the_release_before_was_pruned_every_page_is_invalidated(current: World) -> None:
@@ -306,6 +340,10 @@ def test_a_run_killed_between_sync_and_invalidate_is_made_up_for(current: World)
     assert set(project("gamma")) < set(found.paths)
 
 
+GONE = replace(Owner.here(), pid=2**22 + 1)
+"""A process of this machine that does not run any more; no system gives out such a number."""
+
+
 class Dies(Exception):
     """As a killed process stops."""
 
@@ -341,11 +379,34 @@ def test_killed_at_every_step_the_next_run_brings_it_to_its_end(current: World, 
     dying = Dying(current.store, calls, after=after)
     # Two small reads, two manifests behind a pointer, the ledger before and after.
     with pytest.raises(Dies):
-        current.invalidate(result, store=dying)
+        current.invalidate(store=dying)
     current.invalidate(current.publish("alpha", "beta", "gamma"))
     assert current.asked[1:] == [expected]
     assert current.ledger["release"] == result.release
     assert current.ledger["paths"] == []
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_repair_that_is_killed_at_any_step_is_invalidated_once_it_is_made(current: World, after: bool) -> None:
+    page = current.folder / "site" / "simple" / "beta" / "index.html"
+    whole = page.read_bytes()
+    for calls in count():
+        page.write_text("damaged")
+        dying = Dying(current.store, calls, after=after)
+        try:
+            current.publish("alpha", "beta", check_remote=True, store=dying, owner=GONE, jobs=1)
+        except Dies:
+            pass
+        else:
+            assert calls > 10
+            break
+        # Whatever came of it, it is made up for by a run of somebody who knows nothing of it.
+        if page.read_bytes() != whole:
+            current.publish("alpha", "beta", check_remote=True)
+        current.publish("alpha", "beta")
+        asked = current.invalidate().paths
+        assert set(REPAIRED) <= set(asked), f"killed {'after' if after else 'before'} call {calls}"
+        assert page.read_bytes() == whole
 
 
 def test_a_lost_reply_is_paid_for_once(current: World) -> None:
@@ -370,7 +431,10 @@ def test_what_is_still_owed_goes_along_with_the_next_release(current: World) -> 
 class Meeting:
     """A store in which somebody else acts just before a key is put."""
 
+    slash_keys = False
+
     def __init__(self, store: Store, key: str, acts: Iterable[Any]) -> None:
+        self.name = store.name
         self._store, self._key, self._acts = store, key, iter(acts)
 
     def put(self, key: str, body: Body, headers: Any, *, expect: str | None = None) -> str:
@@ -409,6 +473,42 @@ def test_a_debt_that_somebody_took_over_is_left_to_them(current: World) -> None:
     found = current.invalidate()
     assert set(project("gamma")) | set(project("delta")) < set(found.paths)
     assert current.ledger["paths"] == []
+
+
+@pytest.mark.parametrize("key", ["simple/beta/index.v1_json", "projects/beta.html", "index.html", POINTER])
+def test_a_page_of_a_release_that_never_came_to_be_is_invalidated(current: World, key: str) -> None:
+    """A publish that ends early leaves pages that an edge may fetch; then the old locks are published again."""
+
+    def die() -> None:
+        raise Dies
+
+    before = sites.visible(current.folder / "site")
+    with pytest.raises(Dies):
+        current.publish("beta", "gamma", version="2.0", store=Meeting(current.store, key, [die]), jobs=1)
+    left = sites.visible(current.folder / "site")
+    odd = [each for each in {*before, *left} if each.startswith(PAGES) and before.get(each) != left.get(each)]
+    current.publish("alpha", "beta")
+    asked = current.invalidate().paths
+    assert odd
+    assert set(covered(asked, [f"/{each}" for each in odd])) == {f"/{each}" for each in odd}
+    assert sites.visible(current.folder / "site").keys() >= before.keys()
+
+
+def test_a_note_for_a_ledger_that_others_write_is_not_lost(current: World) -> None:
+    page = current.folder / "site" / "simple" / "beta" / "index.html"
+    page.write_text("damaged")
+
+    def other() -> None:
+        current.invalidate(everything=True)
+
+    current.publish("alpha", "beta", check_remote=True, store=meeting(current, other))
+    assert current.invalidate().paths == REPAIRED
+    page.write_text("damaged")
+    with pytest.raises(ConflictError, match=r"\.mirror/edges/"):
+        current.publish("alpha", "beta", check_remote=True, store=meeting(current, *[other] * 20))
+    # What could not be noted is, by whoever publishes next.
+    current.publish("alpha", "beta")
+    assert current.invalidate().paths == REPAIRED
 
 
 def test_a_ledger_that_never_rests_is_a_conflict(current: World) -> None:
@@ -476,5 +576,6 @@ def test_a_ledger_that_cannot_be_read_is_no_empty_one(current: World, data: str 
 @pytest.mark.parametrize("paths", [(), ("/", "/simple/a%2Bb/")])
 def test_a_ledger_is_read_as_it_was_written(paths: Sequence[str]) -> None:
     ledger = Ledger.opened().owing("000001-0123456789ab", tuple(paths))
-    assert Ledger.parse(ledger.data, "somewhere") == ledger
+    for each in (ledger, ledger.noting(["simple/b/", "simple/a/"])):
+        assert Ledger.parse(each.data, "somewhere") == each
     assert Ledger.opened().life != Ledger.opened().life

@@ -1,8 +1,9 @@
 """Invalidate: make a CDN forget the pages that changed, and wait until it has.
 
-What is owed follows from two releases: the one that the CDN is known to serve, which the ledger in the store names, and
-the current one. So it does not matter who published, what ended early, or whether it was a rollback. Artifacts are left
-out: their bytes never change under their name, and one that no page lists any more may stay cached.
+What is owed follows from all releases since the one that the CDN is known to serve, which the ledger in the store
+names, and from the pages that publishers noted there. So it does not matter who published or repaired, what ended
+early, or whether it was a rollback. Artifacts are left out: their bytes never change under their name, and one that no
+page lists any more may stay cached.
 """
 
 from __future__ import annotations
@@ -22,8 +23,6 @@ from mirror.release import Kind, Pointer, Release, current, kind
 from mirror.stores.base import ABSENT, Body
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from mirror.cdn.base import Cdn, Ticket
     from mirror.progress import Progress
     from mirror.stores.base import Store
@@ -44,7 +43,6 @@ class InvalidateResult:
 
 
 def invalidate(
-    changed: Iterable[str],
     store: Store,
     cdn: Cdn,
     progress: Progress,
@@ -57,7 +55,6 @@ def invalidate(
 ) -> InvalidateResult:
     """Bring what `cdn` serves of `store` up to the current release.
 
-    `changed` are keys that this run has stored or removed; they matter when a page was repaired within a release.
     `release` is the id of the current one, as far as this run has just seen it; empty: the store is asked. With
     `everything` all pages are invalidated, whatever the ledger says. The CDN is asked every `interval` seconds, for
     `wait` seconds at most, whether it is done; with 0 it is not waited for, and the next run looks.
@@ -66,9 +63,8 @@ def invalidate(
     `ConflictError` when others invalidate at the same moment. In each case the ledger keeps what is owed.
     """
     edge = _Edge(store=store, cdn=cdn)
-    pages = tuple(key for key in changed if not (kind(key) or Kind.STATE).immutable)
     for _ in range(_ATTEMPTS):
-        debt = edge.debt(pages, release or edge.current(), everything=everything)
+        debt = edge.debt(release or edge.current(), everything=everything)
         if debt is None or not debt.ledger.paths:
             return _nothing(edge, debt, progress, dry_run=dry_run)
         if dry_run:
@@ -160,7 +156,7 @@ class _Edge:
         pointer = self.store.read(POINTER)
         return Pointer.parse(pointer[0], f"{self.store.name}: {POINTER}").release if pointer else ""
 
-    def debt(self, pages: tuple[str, ...], release: str, *, everything: bool) -> _Debt | None:
+    def debt(self, release: str, *, everything: bool) -> _Debt | None:
         """What is owed when `release` is current; None when it is nothing, which takes one small read to find out."""
         if not release:
             return None
@@ -171,47 +167,52 @@ class _Edge:
         ledger, etag = Ledger.parse(found[0], f"{self.store.name}: {self.key}"), found[1]
         if everything:
             return _Debt(release=release, ledger=ledger.owing(release, self._whole()), etag=etag)
-        if not pages and ledger.paths and ledger.asked == release:
+        if not ledger.pages and ledger.paths and ledger.asked == release:
             return _Debt(release=release, ledger=ledger, etag=etag, again=True)
-        if not pages and not ledger.paths and ledger.release == release:
+        if not ledger.pages and not ledger.paths and ledger.release == release:
             return None
-        stale = self._stale(ledger, release, pages)
-        return _Debt(release=release, ledger=ledger.owing(release, stale), etag=etag)
+        return _Debt(release=release, ledger=ledger.owing(release, self._stale(ledger, release)), etag=etag)
 
-    def _stale(self, ledger: Ledger, release: str, pages: tuple[str, ...]) -> tuple[str, ...]:
+    def _stale(self, ledger: Ledger, release: str) -> tuple[str, ...]:
         differing = self._differing(ledger.release, release)
         if differing is None:
             return self._whole()
-        spelled = merged({*paths((*differing, *pages), self.cdn.base), *ledger.paths})
+        spelled = merged({*paths((*differing, *ledger.pages), self.cdn.base), *ledger.paths})
         if crowded(spelled, self.cdn.base):
             return collapsed(spelled, self.cdn.base, self.cdn.page_tag())
         return spelled
 
-    def _differing(self, before: str, now: str) -> tuple[str, ...] | None:
-        """The pages in which two releases differ; None when that cannot be known any more."""
-        if before == now:
-            return ()
-        one, other = self._pages(before), self._current_pages()
-        if one is None:
-            return None
-        odd = compare(other, one)
-        return (*odd.missing, *odd.differing, *odd.extraneous)
+    def _differing(self, before: str, now: str) -> set[str] | None:
+        """The pages that any release since `before` changed; None when that cannot be known any more.
 
-    def _pages(self, release: str) -> dict[str, object] | None:
-        """The pages of a release that was current once; None when its manifest was pruned."""
+        Not only those in which the last one differs: what a release in between brought may be cached as well.
+        """
+        changed: set[str] = set()
+        release = self._current() if before != now else None
+        while release and release.id != before:
+            earlier = self._former(release.previous)
+            if earlier is None:
+                return None
+            odd = compare(_pages_of(release), _pages_of(earlier))
+            changed.update(odd.missing, odd.differing, odd.extraneous)
+            release = earlier
+        return changed
+
+    def _former(self, release: str) -> Release | None:
+        """A release that was current once; None when its manifest was pruned."""
         if not release:
             return None
         key = release_key(release)
         found = self.store.read(key)
-        return _pages_of(Release.parse(found[0], f"{self.store.name}: {key}")) if found else None
+        return Release.parse(found[0], f"{self.store.name}: {key}") if found else None
 
-    def _current_pages(self) -> dict[str, object]:
+    def _current(self) -> Release:
         found = current(self.store.read, self.store.name)
         if found is None:
             raise IntegrityError(
                 f"{self.store.name}: {POINTER} has just vanished", hint="find out who else changes that store"
             )
-        return _pages_of(found.release)
+        return found.release
 
     def _whole(self) -> tuple[str, ...]:
         return whole(self.cdn.base, self.cdn.page_tag())

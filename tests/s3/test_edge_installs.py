@@ -233,19 +233,19 @@ class Publisher:
     def prune(self) -> None:
         retention = Retention(keep=3, grace=0, allow_shrink=True)
         assert prune(self.store, Silence(), retention, owner=Owner.here()).deletes
-        self._tell(())
+        self._tell()
 
     def _replace(self, held: tuple[Lock, ...], act: Callable[[], SyncResult]) -> None:
         if self.history:
             self.board.retire(held)
         result = act()
         assert result.release
-        self._tell((*result.puts, *result.deletes))
+        self._tell()
         self.history.append((result.release, held))
         self.board.announce(held)
 
-    def _tell(self, changed: tuple[str, ...]) -> None:
-        assert invalidate(changed, self.store, self.cdn, Silence(), wait=60, interval=0.05).confirmed
+    def _tell(self) -> None:
+        assert invalidate(self.store, self.cdn, Silence(), wait=60, interval=0.05).confirmed
 
     def stale(self) -> list[str]:
         """The pages that the edge does not serve as they are published."""
