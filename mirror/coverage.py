@@ -63,8 +63,8 @@ _FINDING_ADVICE = {
         "application/vnd.pypi.simple.v1+json for pages, application/octet-stream for files"
     ),
     "wrong-cache": (
-        "let the host send Cache-Control: max-age=600 with pages, and Vary: Accept where it chooses their form by that, "
-        "and a year, immutable, with files"
+        "let the host send Cache-Control: max-age=600 with pages, and Vary: Accept where it chooses their form by "
+        "that, and a year, immutable, with files"
     ),
     "no-head": "let the host answer HEAD as it answers GET, with the same Content-Length",
     "no-ranges": "let the host answer ranges below packages/, for uv and Poetry read parts of wheels",
@@ -73,6 +73,7 @@ _FINDING_ADVICE = {
         "(s3:ListBucket)"
     ),
     "wrong-redirect": "let the host redirect to the normalized name with a slash at its end, or answer 404",
+    "plain-http": "serve it over https, or let pip trust the host, here and wherever it is used: global.trusted-host",
     "state-public": "keep the host from serving what lies below .mirror/",
     INSTALL_FAILED: "read what the installer says last; `mirror verify` alone tells whether a file is missing",
 }

@@ -180,6 +180,18 @@ def test_behind_a_redirect_everything_is_asked_where_it_leads_to(folder: Path, s
     assert reasons(coverage) == CLEAN
 
 
+def test_plain_http_is_passed_over_by_pip_unless_it_trusts_the_host(folder: Path, site: Site) -> None:
+    """Loopback by its number is no name that pip knows as this machine."""
+    with serve_mutant(folder / "root", None) as url:
+        elsewhere = url.replace("127.0.0.1", "2130706433")
+        found = look(site, elsewhere)
+        with asking(trusted_hosts=("2130706433",)) as client:
+            trusted = visit(expectations(locked(site)), client, elsewhere, Told(), manifest=site.manifest, jobs=4)
+    assert [(finding.code, finding.key) for finding in found.findings] == [("plain-http", "simple/")]
+    assert reasons(found) == CLEAN
+    assert trusted.findings == ()
+
+
 # Who asks
 
 

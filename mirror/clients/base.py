@@ -87,3 +87,6 @@ class Client(Protocol):
         With `into` the bytes are written there. Raise `RemoteError` when there is no answer, `CutShort` for half a
         body.
         """
+
+    def plain_text_refused(self, url: str) -> bool:
+        """Whether pip passes over `url`: it is plain http, to a host that is neither this machine nor trusted."""

@@ -59,6 +59,10 @@ class HttpClient:
                     into.write(chunk)
             return _answer(reply, sha256=digest.hexdigest(), length=length)
 
+    def plain_text_refused(self, url: str) -> bool:
+        """Whether pip passes over `url`; see `Client.plain_text_refused`."""
+        return self._web.plain_text_refused(url)
+
     def close(self) -> None:
         """Close every connection."""
         self._web.close()

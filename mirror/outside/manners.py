@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 def check_manners(site: Site, names: Sequence[str], behind: Behind) -> None:
     """Ask what nobody should have to ask; `names` are the projects that have pages, sorted."""
+    if site.client.plain_text_refused(site.base):
+        site.findings.find("plain-http", SIMPLE, "it is plain http, and pip passes over an index on a host like that")
     absent = f"no-such-project-{sha256(''.join(names).encode()).hexdigest()[:8]}"
     _check_absent(site, f"{SIMPLE}{absent}/")
     _check_absent(site, f"{PACKAGES}{absent}-1.0.tar.gz")

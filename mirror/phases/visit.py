@@ -29,6 +29,7 @@ no-head           HEAD is not answered for a file, or states another size than G
 no-ranges         files cannot be read in parts
 not-404           what does not exist is not answered with 404, or is looked for on another host
 wrong-redirect    an address in another spelling leads astray
+plain-http        it is plain http, on a host that is neither this machine nor one that pip trusts
 state-public      the publisher's own state can be read
 ```
 
