@@ -40,7 +40,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.bodies.append(self.rfile.read(int(self.headers.get("Content-Length", 0))))
         status, told, data = self.server.answer(self)
         self.send_response_only(status)
-        for name, value in {"Content-Length": str(len(data)), **told}.items():
+        for name, value in {"Content-Length": str(len(data)), "Connection": "close", **told}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":

@@ -70,7 +70,7 @@ BELOW = {
 DOORS = {
     "tomli": ("locks.*",),
     "poetry": ("locks.*",),
-    "urllib3": ("web", "connections", "stores.s3_transport"),
+    "urllib3": ("web", "connections", "stores.s3_connection", "stores.s3_transport"),
     "truststore": ("connections",),
     "pip": ("downloads.configuration",),
     "selectolax": ("simple.html",),

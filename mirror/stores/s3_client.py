@@ -193,12 +193,12 @@ class Client:
 
     def chunks(self, request: Request, size: int) -> Iterator[bytes]:
         """Send a request, and read the answer `size` bytes at a time."""
-        return self._send(request).chunks(size)
+        return self._send(request, stream=True).chunks(size)
 
-    def _send(self, request: Request) -> Answer:
+    def _send(self, request: Request, *, stream: bool = False) -> Answer:
         """Send a request, twice when the bucket turns out to lie in another region."""
         place = self._place
-        answer = self._sent(request, place)
+        answer = self._sent(request, place, stream=stream)
         if answer.status < 300:
             return answer
         told = s3_xml.error(answer.read())
@@ -207,13 +207,13 @@ class Client:
             self._place = place = self._find(region)
             if not isinstance(request.body, bytes):
                 request.body.seek(0)
-            answer = self._sent(request, place)
+            answer = self._sent(request, place, stream=stream)
             if answer.status < 300:
                 return answer
             told = s3_xml.error(answer.read())
         raise _refusal(request, answer, told)
 
-    def _sent(self, request: Request, place: _Place) -> Answer:
+    def _sent(self, request: Request, place: _Place, *, stream: bool) -> Answer:
         if self._credentials is None:
             raise NoCredentialsError
         path = f"{place.path}/{quoted_path(request.key)}"
@@ -229,7 +229,7 @@ class Client:
         )
         headers["user-agent"] = self._user_agent
         target = f"{path}?{query}" if query else path
-        return place.transport.send(request.method, target, headers, request.body, size=request.size)
+        return place.transport.send(request.method, target, headers, request.body, size=request.size, stream=stream)
 
     @cached_property
     def _credentials(self) -> Any:

@@ -1,8 +1,8 @@
 """Transport: HTTP to the one host of a bucket, over a pool of connections.
 
 Proxies and certificates are found as botocore finds them (`HTTPS_PROXY`, `NO_PROXY`, `AWS_CA_BUNDLE`), and what goes
-wrong on the way is told in one word: `NoAnswer`. Requests are sent by urllib3 itself, because the request and response
-objects that botocore puts around it take longer to make than a small upload takes to send.
+wrong on the way is told in one word: `NoAnswer`. Two pools of urllib3 lead there: one for what is small enough to be
+held in memory (`s3_connection`), one for files that are sent and objects that are read piece by piece.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from botocore.awsrequest import AWSHTTPConnection, AWSHTTPSConnection
 from botocore.httpsession import ProxyConfiguration, get_cert_path
 from botocore.utils import get_environ_proxies
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProxyError, SSLError
+
+from mirror.stores.s3_connection import Connection, SecureConnection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -60,14 +62,14 @@ class Answer:
 
     def __init__(self, raw: Any, origin: str) -> None:
         self.status: int = raw.status
-        self.headers = {name.lower(): str(value) for name, value in raw.headers.items()}
+        self.headers = {name.lower(): str(value) for name, value in raw.headers.itermerged()}
         self._raw = raw
         self._origin = origin
 
     def read(self) -> bytes:
         """The whole body. Raise `NoAnswer` when it ends too early."""
         try:
-            body: bytes = self._raw.read()
+            body: bytes = self._raw.data or b""
         except _FAULTS as error:
             raise _no_answer(self._origin, error) from error
         return body
@@ -120,30 +122,40 @@ class Transport:
             manager = urllib3.proxy_from_url(proxy, **options) if proxy else urllib3.PoolManager(**options)
             return manager.connection_from_url(self._origin)
 
-        self._pool, self._pool_for_files = pool(), pool()
-        # Waits with the body until the host wants it (`Expect: 100-continue`), which urllib3 by itself does not.
-        self._pool_for_files.ConnectionCls = AWSHTTPSConnection if parts.scheme == "https" else AWSHTTPConnection
+        self._whole, self._stream = pool(), pool()
+        secure = parts.scheme == "https"
+        self._whole.ConnectionCls = SecureConnection if secure else Connection
+        # Waits with a file until the host wants it (`Expect: 100-continue`), which urllib3 by itself does not.
+        self._stream.ConnectionCls = AWSHTTPSConnection if secure else AWSHTTPConnection
 
     def send(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes | BinaryIO = b"", *, size: int = 0
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes | BinaryIO = b"",
+        *,
+        size: int = 0,
+        stream: bool = False,
     ) -> Answer:
-        """Send a request; return its answer as soon as that begins.
+        """Send a request; return its answer, with `stream` as soon as that begins.
 
         `target` is path and query, quoted. A body that is a file has `size` bytes, and none of them is sent when the
         host refuses the request by its head. Raise `NoAnswer` when there is none.
         """
-        file = not isinstance(body, bytes)
-        framed = {**headers, "Content-Length": str(size), "Expect": "100-continue"} if file else headers
+        whole = isinstance(body, bytes) and not stream
+        if not isinstance(body, bytes):
+            headers = {**headers, "content-length": str(size), "expect": "100-continue"}
         try:
-            raw = (self._pool_for_files if file else self._pool).urlopen(
+            raw = (self._whole if whole else self._stream).urlopen(
                 method,
                 self._prefix + target,
                 body=body or None,
-                headers=framed,
+                headers=headers,
                 retries=False,
                 redirect=False,
                 assert_same_host=False,
-                preload_content=False,
+                preload_content=whole,
                 decode_content=False,
             )
         except _FAULTS as error:
