@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -217,6 +218,8 @@ BREACHES = (
     Case("relative base", stored(("alpha.html", "<title>", '<base href="./"><title>')), {"H6": FAIL}),
     Case("another digest, in upper case", stored(("beta.html", f"sha256={HEX}", f"sha256={'A' * 64}")),
          {"H7": WARN, "J15": FAIL, "F3": FAIL}),
+    Case("digest in upper case", written("simple/beta/index.html", lambda data: re.sub(
+        rb"sha256=([0-9a-f]{64})", lambda match: b"sha256=" + match[1].upper(), data)), {"H7": WARN}),
     Case("no digest", stored(("beta.html", f"#sha256={HEX}", "")), {"H7": WARN, "J15": FAIL}),
     Case("digest that uv refuses", stored(("beta.html", f"sha256={HEX}", f"sha1={'a' * 40}")),
          {"H7": FAIL, "J15": FAIL}),
@@ -367,6 +370,7 @@ def test_our_own_site_passes_every_row(root: Path) -> None:
         ("J13", stored(("beta.json", '"name"', '"project-status":{"status":"archived"},"name"'))),
         ("J14", stored(("beta.json", '"size"', '"_colour":"red","size"'))),
         ("U15", headers(is_page, cache_control="no-cache")),
+        ("U15", headers(is_page, cache_control="max-age=600, stale-while-revalidate=600", age="1200")),
         ("U4", answered(path_is("simple/alpha"), status(308))),
         (
             "U4",

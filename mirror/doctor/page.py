@@ -151,9 +151,10 @@ class _Reader:
     def _start(self, token: Token) -> None:
         tag, attributes = token.text, token.attributes
         self._require_doctype()
-        names = Counter(name for name, _ in attributes)
-        for name in sorted(name for name, count in names.items() if count > 1):
-            self._problem(f"<{tag}> has {name} twice")
+        if len(dict(attributes)) < len(attributes):
+            names = Counter(name for name, _ in attributes)
+            for name in sorted(name for name, count in names.items() if count > 1):
+                self._problem(f"<{tag}> has {name} twice")
         if match := _REFERENCE.search(self._page, token.at, token.end):
             self._problem(f"character reference {match[0]} without its semicolon")
         if tag not in _OF_HEAD:

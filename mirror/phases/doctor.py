@@ -126,13 +126,14 @@ def _find(url: str, asking: _Asking) -> str:
     refused = next((answer for answer in answers if answer.status in (401, 407)), None)
     if refused:
         raise RemoteError(
-            f"{refused.place} wants to know who asks ({refused.status})",
+            f"{shown(refused.place)} wants to know who asks ({refused.status})",
             hint="write https://user:password@host/… or add the host to your netrc",
         )
     files = next((page for page in pages if page.links), None)
     if files:
         raise RemoteError(
-            f"{files.url} is a page of files, and no index", hint="name the address of the list of projects above it"
+            f"{shown(files.url)} is a page of files, and no index",
+            hint="name the address of the list of projects above it",
         )
     said = ", ".join(f"{answer.url} {answer.said}" for answer in answers)
     raise RemoteError(f"there is no project list: {said}", hint="name the address that pip's --index-url has")
