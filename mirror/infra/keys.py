@@ -212,18 +212,18 @@ class Rotation:
         keys = self._user.keys()
         if len(keys) < _LIMIT:
             return tuple(keys)
-        idle = [name for name, active in keys.items() if not active]
         if storing is not None and storing.new in keys:
-            idle = [name for name in storing.before if name in keys]
-        if not idle:
+            why, spare = "was replaced", [name for name in storing.before if name in keys]
+        else:
+            why, spare = "is inactive", [name for name, active in keys.items() if not active]
+        if not spare:
             raise MirrorError(
                 f"user {self.user} has two active keys ({', '.join(keys)}), and IAM allows no third",
                 hint="find out which one nobody uses (IAM console, last used) and make it inactive; then run again",
             )
-        why = "was replaced" if storing is not None else "is inactive"
-        self.progress.say(f"{idle[0]} {why}; it makes room")
-        self._user.delete(idle[0])
-        return tuple(name for name in keys if name != idle[0])
+        self.progress.say(f"{spare[0]} {why}; it makes room")
+        self._user.delete(spare[0])
+        return tuple(name for name in keys if name != spare[0])
 
     @property
     def _user(self) -> User:
