@@ -528,6 +528,8 @@ def test_what_html5lib_refuses_is_refused(page: str) -> None:
         "<!doctype html>\n<html><head><meta charset=utf-8><title>x</title></head><body><p>a<p>b</body></html>",
         '<!DOCTYPE html><title>x</title><a href="?a=1&amp;b=2">&lt;x&gt;</a><!-- no </a> here -->',
         "<!DOCTYPE html><title>x</title><svg><path d=x /></svg><table><tr><td>x</table>",
+        "<!DOCTYPE html><title>x</title><svg><title>y</title><g><path d=x /></g></svg><svg/><p>x",
+        "<!DOCTYPE html><title>x</title><p><textarea><b></textarea><script>'</p><a>'</script>",
     ],
 )
 def test_what_html5lib_accepts_is_accepted(page: str) -> None:

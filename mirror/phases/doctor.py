@@ -219,8 +219,9 @@ class _Asking:
         """Ask for `url`. Whatever happens is told in the exchange, which has the last body only."""
         headers = dict(headers or {})
         hops: list[Answer] = []
-        trouble, place, cut = "", url, False
+        trouble, place = "", url
         for _ in range(_REDIRECTS):
+            cut = False
             try:
                 answer = self.client.ask(place, method=method, headers=headers, limit=limit, seconds=self.patience)
             except TooLarge as error:
