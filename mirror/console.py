@@ -10,19 +10,10 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console as RichConsole
 from rich.filesize import decimal
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.table import Column, Table
 from rich.text import Text
 
 from mirror.coverage import ADVICE, floored, problems
@@ -33,8 +24,7 @@ from mirror.plain import plain as _plain
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from rich.progress import Task as RichTask
-    from rich.progress import TaskID
+    from rich.table import Table
 
     from mirror.changes import Changes
     from mirror.coverage import Coverage, Finding, Row
@@ -58,21 +48,6 @@ def _print(console: RichConsole, text: str, word: str = "", style: str = "") -> 
     line = Text.assemble((word, style), " " if word and text else "", text)
     line.plain = line.plain.encode(console.encoding, "backslashreplace").decode(console.encoding)
     console.print(line, soft_wrap=True)
-
-
-class _Moved(ProgressColumn):
-    """Files, bytes and speed, as far as they are known."""
-
-    def render(self, task: RichTask) -> Text:
-        parts = []
-        if task.total is not None:
-            parts.append(f"{int(task.completed)}/{int(task.total)} {task.fields.get('unit', '')}".rstrip())
-        size, expected = task.fields.get("size", 0), task.fields.get("expected")
-        if size:
-            parts.append(decimal(size) + (f" of {decimal(expected)}" if expected else ""))
-            if task.elapsed:
-                parts.append(f"{decimal(int(size / task.elapsed))}/s")
-        return Text("  ".join(parts), style="progress.download")
 
 
 class Console:
@@ -107,7 +82,7 @@ class Console:
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table to stdout, its text taken literally."""
-        table = Table(header_style="bold", box=None, pad_edge=False)
+        table = _table()
         for heading in headings:
             table.add_column(Text(heading), overflow="fold")
         for row in rows:
@@ -146,33 +121,19 @@ class Console:
         if self._quiet:
             yield _Count(items, size, unit)
         elif self._err.is_terminal:
-            with self._bar() as bar:
-                task = bar.add_task(title, total=items, size=0, expected=size, what="", unit=unit)
-                yield _Bar(bar, task)
-                bar.update(task, what="")
+            from mirror.bar import live
+
+            with live(self._err, title, items=items, size=size, unit=unit) as task:
+                yield task
         else:
             count = _Count(items, size, unit)
             start = time.monotonic()
             yield count
             self.say(f"{title}: {count.summary(time.monotonic() - start)}")
 
-    def _bar(self) -> Progress:
-        return Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
-            BarColumn(bar_width=12),
-            _Moved(table_column=Column(no_wrap=True)),
-            TimeElapsedColumn(),
-            # What is left of the line, so that a long name never breaks it.
-            TextColumn("{task.fields[what]}", style="dim", markup=False, table_column=Column(ratio=1, no_wrap=True)),
-            console=self._err,
-            expand=True,
-            transient=False,
-        )
-
     def plan(self, plan: Plan, policy: frozenset[Reason] = HOLES) -> None:
         """Show what would be fetched, per target: files, bytes, and the reasons why something is missing."""
-        table = Table(title=None, header_style="bold", box=None, pad_edge=False)
+        table = _table()
         for heading in ("target", "files", "size", "cells", "covered", "excluded", "sdist only", "holes"):
             table.add_column(heading, justify="left" if heading == "target" else "right", no_wrap=True)
         for target in dict.fromkeys((*(cell.target for cell in plan.cells), *(file.home for file in plan.files))):
@@ -250,7 +211,7 @@ class Console:
             "size": [decimal(row.size) for row in rows],
         }
         shown = {heading: cells for heading, cells in columns.items() if heading in _ALWAYS or set(cells) - {"0"}}
-        table = Table(header_style="bold", box=None, pad_edge=False)
+        table = _table()
         for heading in shown:
             table.add_column(heading, justify="left" if heading == "target" else "right", no_wrap=True)
         for cells in zip(*shown.values(), strict=True):
@@ -284,6 +245,12 @@ class Console:
                 _print(self._out, "", _line(str(finding)), "red")
             if len(group) > _SHOWN:
                 _print(self._out, "", f"… and {len(group) - _SHOWN} more like that ({code})", "red")
+
+
+def _table() -> Table:
+    from rich.table import Table
+
+    return Table(header_style="bold", box=None, pad_edge=False)
 
 
 def _counts(cells: Sequence[Cell]) -> tuple[str, ...]:
@@ -333,26 +300,3 @@ class _Count:
             if seconds >= _TIMED:
                 parts.append(f"{decimal(int(self._size / seconds))}/s")
         return ", ".join((*parts, f"{seconds:.1f} s"))
-
-
-class _Bar:
-    """Moves a live bar."""
-
-    def __init__(self, bar: Progress, task: TaskID) -> None:
-        self._bar, self._task = bar, task
-        self._size = 0
-        self._lock = threading.Lock()
-
-    def advance(self, items: int = 0, size: int = 0, what: str = "") -> None:
-        """Move it."""
-        fields: dict[str, Any] = {"what": _line(what)} if what else {}
-        with self._lock:
-            self._size += size
-            self._bar.update(self._task, advance=items, size=self._size, **fields)
-
-    def expect(self, items: int | None = None, size: int | None = None) -> None:
-        """Correct the total."""
-        if items is not None:
-            self._bar.update(self._task, total=items)
-        if size is not None:
-            self._bar.update(self._task, expected=size)

@@ -39,7 +39,7 @@ ROOMS = {
     ),
     "disk": ("files", "pool", "state", "workspace", "config_file"),
     "ports": (
-        *("progress", "guard", "lease", "publication", "history", "*.base", "doctor", "doctor.*"),
+        *("progress", "bar", "guard", "lease", "publication", "history", "*.base", "doctor", "doctor.*"),
         *("stores", "downloads", "upstream", "cdn", "clients", "clients.conduct", "installers", "phases"),
         *("outside", "outside.*"),
     ),
@@ -74,7 +74,7 @@ DOORS = {
     "truststore": ("connections",),
     "pip": ("downloads.configuration",),
     "selectolax": ("simple.html",),
-    "rich": ("console",),
+    "rich": ("console", "bar"),
     "rich_click": ("cli.*",),
     "click": ("cli.*",),
     "dotenv": ("settings", "config_file"),

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import wraps
 from pathlib import Path
@@ -41,8 +42,6 @@ from mirror.cli.options import (
     VISIT,
     WORK,
 )
-from mirror.cli.session import Session
-from mirror.console import Console
 from mirror.credentials import strip
 from mirror.errors import INTERRUPTED, IntegrityError, MirrorError
 from mirror.files import write
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mirror.changes import Changes
+    from mirror.cli.session import Session
     from mirror.coverage import Coverage
     from mirror.model import Plan
 
@@ -97,8 +97,12 @@ def command(*groups: options.Group[Any]) -> Callable[[Callable[[Session], int]],
         @wraps(function)
         def run(**flags: Any) -> None:
             try:
+                from mirror.cli.session import Session
+
                 code = function(Session.from_flags(flags))
             except KeyboardInterrupt:
+                from mirror.console import Console
+
                 Console().say("Interrupted; run it again and it goes on where it was")
                 code = INTERRUPTED
             sys.exit(code)
@@ -144,7 +148,7 @@ def setup(session: Session) -> int:
         if not Site(session=session).up(yes=False):
             return FINDINGS
         # What stands now was written into the settings.
-        session = Session(config=session.config, flags=session.flags, console=session.console)
+        session = replace(session)
     with session.workspace.claimed():
         code = _judge(session, session.pipeline.refresh())
     if session.address:
@@ -376,6 +380,8 @@ def serve(directory: Path | None, host: str, port: int, config: Path | None) -> 
 
     Example: mirror serve --directory ./site --port 8080
     """
+    from mirror.cli.session import Session
+    from mirror.console import Console
     from mirror.serve import serve as run
 
     def ready(url: str) -> None:
@@ -436,5 +442,7 @@ def main() -> None:
     try:
         app(prog_name="mirror")
     except MirrorError as error:
+        from mirror.console import Console
+
         Console().error(error)
         sys.exit(error.exit_code)

@@ -9,14 +9,14 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin
 
-from selectolax.lexbor import LexborHTMLParser
-
 from mirror.filenames import is_artifact
 from mirror.simple import links
 from mirror.simple.page import API_VERSION, PageError, PageFile, ProjectPage
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
+
+    from selectolax.lexbor import LexborHTMLParser
 
 _SPECIAL = re.compile(r"[&<>\"'\t\n\r\f]")
 _ESCAPES = {
@@ -80,6 +80,8 @@ def list_links(body: bytes, url: str) -> Iterator[tuple[str, str | None]]:
 def _document(body: bytes) -> tuple[LexborHTMLParser, Mapping[str, str]]:
     if not body.strip():
         raise PageError("the page is empty")
+    from selectolax.lexbor import LexborHTMLParser  # noqa: PLC0415 - whoever writes pages needs it for none
+
     tree = LexborHTMLParser(body)
     tags = [tag.attributes for tag in tree.tags("meta")]
     meta = {key: tag.get("content") or "" for tag in reversed(tags) if (key := tag.get("name"))}
