@@ -10,9 +10,10 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from mirror.cdn.ledger import Ledger
 from mirror.errors import RemoteError
 from mirror.infra.policy import PUBLISHED, REMOVED, VERSION, publisher
-from mirror.layout import LEASE, POINTER
+from mirror.layout import LEASE, POINTER, edge_key
 from mirror.phases.verify import verify
 from mirror.progress import Silence
 from mirror.state import State
@@ -66,6 +67,18 @@ def test_it_is_enough_to_probe_publish_and_verify(bucket: Bucket, tmp_path: Path
         assert not site.publish(store).changed
     assert one.publish(store, allow_shrink=True, check_remote=True).release
     assert store.stat(LEASE) is None
+
+
+def test_it_is_enough_to_repair_a_page_and_to_tell_the_cdn(bucket: Bucket, tmp_path: Path) -> None:
+    site, page, edge = small_site(tmp_path), "simple/alpha/index.html", edge_key("EDFDVBD6EXAMPLE")
+    store = bucket.store(profile="rgw-second")
+    site.publish(store)
+    put(store, edge, Ledger.opened().data)
+    put(store, page, b"damaged")
+    assert site.publish(store, check_remote=True).puts == (page,)
+    found = store.read(edge)
+    assert found
+    assert Ledger.parse(found[0], edge).pages == (page,)
 
 
 DENIED: dict[str, Callable[[Any, str], object]] = {
