@@ -32,7 +32,7 @@ _RAW = (*_REFERRING, "script", "style", "xmp", "iframe", "noembed", "noframes")
 """Elements that end at their own end tag, whatever stands before it."""
 _RAW_END = {tag: re.compile(rf"</{tag}(?=[{_SPACE}/>])", re.IGNORECASE) for tag in _RAW}
 
-Attributes = tuple[tuple[str, "str | None"], ...]
+Attributes = tuple[tuple[str, str | None], ...]
 
 
 class Kind(Word):

@@ -122,7 +122,9 @@ def _find(url: str, asking: _Asking) -> str:
             if wanted(page) or _is_unreadable(page):
                 return place
     if all(answer.status == 0 for answer in answers):
-        raise RemoteError(f"{strip(given)} does not answer: {answers[0].trouble}", hint="check the address and network")
+        raise RemoteError(
+            f"{strip(given)} does not answer: {shown(answers[0].trouble)}", hint="check the address and network"
+        )
     refused = next((answer for answer in answers if answer.status in (401, 407)), None)
     if refused:
         raise RemoteError(
@@ -135,7 +137,7 @@ def _find(url: str, asking: _Asking) -> str:
             f"{shown(files.url)} is a page of files, and no index",
             hint="name the address of the list of projects above it",
         )
-    said = ", ".join(f"{answer.url} {answer.said}" for answer in answers)
+    said = ", ".join(f"{answer.url} {shown(answer.said)}" for answer in answers)
     raise RemoteError(f"there is no project list: {said}", hint="name the address that pip's --index-url has")
 
 
