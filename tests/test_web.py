@@ -12,6 +12,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -387,6 +388,15 @@ def test_a_proxy_that_is_down_is_silence_and_its_password_is_not_shown() -> None
     ):
         asking.get("http://index.example/")
     assert "s3cret" not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.skipif(find_spec("socks") is not None, reason="PySocks is there")
+def test_what_a_socks_proxy_needs_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5h://us:s3cret@127.0.0.1:9")
+    with Asking() as asking, pytest.raises(RemoteError, match=r"socks5h://127\.0\.0\.1:9 speaks SOCKS") as caught:
+        asking.get("http://index.example/")
+    assert "PySocks" in f"{caught.value}"
+    assert "pip install pysocks" in caught.value.hint
 
 
 # Certificates
