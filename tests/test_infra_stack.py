@@ -680,6 +680,7 @@ def test_github_is_told_through_gh_without_a_value_among_the_arguments(aws: Aws,
     [name] = aws.keys["mirror-PublisherUser"]
     assert f"secret set AWS_SECRET_ACCESS_KEY --repo acme/app --env mirror <<< secret-of-{name}" in log
     assert f"variable set BUCKET_NAME --repo acme/app --env mirror <<< {NAME}" in log
+    assert "variable delete AWS_ROLE_ARN --repo acme/app --env mirror <<< " in log
     assert "api --method PUT repos/acme/app/environments/mirror <<< " in log
     assert not any("secret-of" in line.partition(" <<< ")[0] for line in log)
     assert "secret-of" not in done.stdout + done.stderr

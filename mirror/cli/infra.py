@@ -402,12 +402,12 @@ def github_secrets(site: Site) -> int:
     Example: mirror infra github-secrets
     """
     repository, found = site.repository, site.standing()
-    settings, address = site.deployment.settings(found), site.session.settings.base_url
+    settings = {**site.deployment.settings(found), "AWS_ROLE_ARN": found.outputs.get("RoleArn", "")}
     values = {key: value for key, value in settings.items() if value}
+    # What stood there once, and does no more: a job would go on with it.
     gone = [key for key, value in settings.items() if not value]
+    address = site.session.settings.base_url
     reader = userinfo(address) is not None and _same_place(address, values["BASE_URL"])
-    if "RoleArn" in found.outputs:
-        values["AWS_ROLE_ARN"] = found.outputs["RoleArn"]
     if not Repository.reachable():
         site.console.say(f"gh is not installed. Set these variables of environment {repository.environment} of "
                          f"{repository.name} by hand (Settings, Environments):")  # fmt: skip
