@@ -47,7 +47,10 @@ SEVERITY = (Outcome.NOT_APPLICABLE, Outcome.PASS, Outcome.WARN, Outcome.FAIL)
 
 
 class Rank(Word):
-    """Who asks for a row: the standard's MUST, SHOULD and MAY, or a client that breaks otherwise (R)."""
+    """Who asks for a row: the standard's MUST, SHOULD and MAY, or a client that breaks otherwise (R).
+
+    Rows of MUST and R may fail; a SHOULD or MAY that is not heeded is a warning, and ends no run in an error.
+    """
 
     MUST = "M"
     SHOULD = "S"
