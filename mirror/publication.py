@@ -20,13 +20,14 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from mirror.cdn.ledger import Ledger
 from mirror.compare import Fingerprint, compare
-from mirror.errors import ConflictError, IntegrityError, MirrorError
+from mirror.errors import ConflictError, IntegrityError, MirrorError, RemoteError
 from mirror.guard import CalledOffError, guarded
 from mirror.layout import (
     EDGES,
@@ -42,7 +43,7 @@ from mirror.layout import (
 )
 from mirror.lease import LIFETIME, holding, leftover
 from mirror.model import Level, Notice
-from mirror.release import Kind, Pointer, Release, current, kind
+from mirror.release import Kind, Pointer, Release, kind, stored
 from mirror.stores.base import ABSENT, Body
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
     from mirror.lease import Held, Owner
     from mirror.progress import Progress, Task
+    from mirror.release import Stored
     from mirror.stores.base import Store
 
 _Item = TypeVar("_Item")
@@ -163,22 +165,28 @@ def publish(
 # What is there
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class _State:
     """What a store says of itself."""
 
-    etag: str
-    """Of the pointer; `ABSENT` when nothing was ever published."""
-    release: Release | None
+    stored: Stored | None
+    """The current release; None when nothing was ever published."""
     unsettled: tuple[str, ...] | None
     """Pages that an unfinished publish may have left; None when every publish came to its end."""
+
+    @property
+    def etag(self) -> str:
+        """Of the pointer; `ABSENT` when nothing was ever published."""
+        return self.stored.etag if self.stored else ABSENT
+
+    @cached_property
+    def release(self) -> Release | None:
+        return self.stored.current().release if self.stored else None
 
 
 def _read_state(store: Store) -> _State:
     lease = leftover(store)
-    unsettled = lease[0].unsettled if lease else None
-    found = current(store.read, store.name)
-    return _State(etag=found.etag if found else ABSENT, release=found.release if found else None, unsettled=unsettled)
+    return _State(stored=stored(store.read, store.name), unsettled=lease[0].unsettled if lease else None)
 
 
 # What is to be done
@@ -250,10 +258,11 @@ class _Publisher:
 
     def plan(self, state: _State) -> _Plan:
         """Decide everything, without a write. Raise what `publish` raises before the first write."""
-        release = self._following(state)
+        same = state.stored is not None and state.stored.says(self.edition.locks, self.edition.objects)
         settles = state.unsettled is not None
-        if release is None and not settles and not self.check_remote and state.release:
-            return _Plan(etag=state.etag, current=state.release.id, release=None)
+        if state.stored and same and not settles and not self.check_remote:
+            return _Plan(etag=state.etag, current=state.stored.pointer.release, release=None)
+        release = None if same else self._following(state.release)
         before = state.release.objects if state.release else {}
         self._refuse_changed_artifacts(before)
         self._refuse_shrinking(before)
@@ -284,16 +293,13 @@ class _Publisher:
         objects = self.edition.objects.items()
         return {key: found for key, found in objects if (kind(key) or Kind.STATE).immutable is immutable}
 
-    def _following(self, state: _State) -> Release | None:
-        """The release after the current one; None when that one says the same."""
-        edition, before = self.edition, state.release
-        if before and (before.objects, before.locks) == (edition.objects, edition.locks):
-            return None
+    def _following(self, before: Release | None) -> Release:
+        """The release after the current one."""
         return Release(
             sequence=before.sequence + 1 if before else 1,
             previous=before.id if before else "",
-            locks=edition.locks,
-            objects=edition.objects,
+            locks=self.edition.locks,
+            objects=self.edition.objects,
         )
 
     def _puts(self, keys: Sequence[str]) -> dict[str, _Put]:
@@ -389,10 +395,20 @@ class _Publisher:
                 hint="publish to an empty destination, or move those files away",
             )
 
+    def _refuse_slashes(self, puts: Mapping[str, _Put]) -> None:
+        # Only now, for some stores are not tried out before the lease is taken.
+        slashed = [key for key in puts if key.endswith("/")]
+        if slashed and not self.store.slash_keys:
+            raise RemoteError(
+                f"{self.store.name} cannot hold keys that end in a slash, such as {some(slashed)}",
+                hint="set SLASH_KEYS=never; auto, too, knows it on this machine from now on",
+            )
+
     # Doing it
 
     def publish(self, plan: _Plan, lease: Held) -> None:
         """Do what was planned. Any failure ends it before the next stage, and nothing is removed then."""
+        self._refuse_slashes(plan.puts)
         lease.note(plan.unsettled)
         with guarded(lease.check):
             self._carry_out(plan, lease)

@@ -111,9 +111,8 @@ class Release:
         digest = hashlib.sha256()
         for lock in self.locks:
             digest.update(f"{lock}\n".encode())
-        for key in sorted(self.objects):
-            found = self.objects[key]
-            digest.update(f"{found.sha256} {found.size} {key}\n".encode())
+        lines = (f"{found.sha256} {found.size} {key}\n" for key, found in sorted(self.objects.items()))
+        digest.update("".join(lines).encode())
         return f"{self.sequence:06d}-{digest.hexdigest()[:12]}"
 
     @cached_property
@@ -204,12 +203,40 @@ class Current:
     pointer: Pointer
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The same, not yet understood: to understand a large release takes longer than to read it."""
+
+    pointer: Pointer
+    etag: str
+    """Of the pointer."""
+    manifest: bytes
+    """With the digest that the pointer states."""
+    where: str
+    """What messages call the manifest."""
+
+    def current(self) -> Current:
+        """Understand it. Raise what `Release.parse` raises."""
+        return Current(Release.parse(self.manifest, self.where), self.etag, self.pointer)
+
+    def says(self, locks: tuple[str, ...], objects: Mapping[str, Fingerprint]) -> bool:
+        """Whether the release stands for these: its id has their digest."""
+        sequence = int(self.pointer.release.partition("-")[0])
+        return Release(sequence=sequence, locks=locks, objects=objects).id == self.pointer.release
+
+
 def current(read: Callable[[str], tuple[bytes, str] | None], name: str) -> Current | None:
     """Read the current release of a store through its `read`; None when nothing was ever published there.
 
     Raise `IntegrityError` unless the release manifest is there with the digest that the pointer states, and
     `RemoteError` for state that cannot be understood.
     """
+    found = stored(read, name)
+    return found.current() if found else None
+
+
+def stored(read: Callable[[str], tuple[bytes, str] | None], name: str) -> Stored | None:
+    """Read what `current` understands; it raises `RemoteError` for that later."""
     found = read(POINTER)
     if found is None:
         return None
@@ -221,7 +248,7 @@ def current(read: Callable[[str], tuple[bytes, str] | None], name: str) -> Curre
             f"{name}: {key} {'was altered' if manifest else 'is missing'}, and {POINTER} points to it",
             hint="restore it from a backup, or publish to a new destination",
         )
-    return Current(Release.parse(manifest[0], f"{name}: {key}"), found[1], pointer)
+    return Stored(pointer, found[1], manifest[0], f"{name}: {key}")
 
 
 def _load(data: bytes, where: str) -> dict[str, Any]:
