@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections import Counter, deque
@@ -40,6 +41,8 @@ _SLOWEST = 1024
 _GATHERED_FOR = 0.25
 """Seconds; whoever shows progress, or has to stop, cannot wait for a slow host to fill a chunk."""
 _FOREVER = float("inf")
+_OBJECT = re.compile(r"^(?:<[^>]*>|\w+\([^)]*\)): ")
+"""An object that urllib3 puts before what happened to it."""
 _CHUNK = 1 << 18
 _PIECE = 1 << 14
 """Bytes asked of the connection at once: it makes room for them whether they come or not, and TLS brings no more."""
@@ -273,5 +276,5 @@ def _plain(error: BaseException) -> str:
         )
         if inner is None:
             text = str(error.args[-1]) if error.args and isinstance(error.args[-1], str) else str(error)
-            return redact(text.rpartition(">: ")[2] or type(error).__name__)
+            return redact(_OBJECT.sub("", text) or type(error).__name__)
         error = inner

@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -76,6 +77,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._note()
         if self.path in self.host.moved:
             self._send(301, b"It is elsewhere.", Location=self.host.moved[self.path])
+        elif self.path.endswith("/silent"):
+            time.sleep(0.5)
         elif self.path.endswith("/zipped"):
             self._send(200, gzip.compress(BODY), Content_Encoding="gzip")
         else:
@@ -219,6 +222,15 @@ def test_what_is_no_address_is_no_silence(url: str) -> None:
     with Asking() as asking, pytest.raises(RemoteError) as caught:
         asking.get(url)
     assert not isinstance(caught.value, Unreachable)
+
+
+def test_why_a_host_is_silent_is_said_in_plain_words(site: Host) -> None:
+    with Asking() as asking, pytest.raises(Unreachable) as caught:
+        asking.get("http://127.0.0.1:9/x")
+    assert caught.value.message.startswith("http://127.0.0.1:9/x: Failed to establish a new connection: ")
+    with Asking(network=network(timeout=0.1)) as asking, pytest.raises(Unreachable) as caught:
+        asking.get(f"{site.url}silent")
+    assert caught.value.message == f"{site.url}silent: Read timed out. (read timeout=0.1)"
 
 
 # Redirects
