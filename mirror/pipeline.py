@@ -175,7 +175,13 @@ class Pipeline:
         manifest = self.consolidate(planned)
         self.index(manifest)
         self.publish(manifest)
-        return self.verify(planned, manifest)
+        try:
+            return self.verify(planned, manifest)
+        except Incomplete as incomplete:
+            # What is known of the stores is not lost with it.
+            for coverage in incomplete.answers:
+                self.progress.say(coverage.summary)
+            raise
 
     def preview(self) -> Plan:
         """What a refresh would fetch; nothing is written but what was read from upstream."""
