@@ -54,6 +54,8 @@ class Capabilities:
     """The bucket has versioning enabled."""
     lists: bool
     """We may list it."""
+    slash_keys: bool = True
+    """A key may end in a slash."""
 
     @property
     def conditions(self) -> bool:
@@ -68,6 +70,7 @@ class Capabilities:
             "keeps checksums": self.keeps_checksums,
             "keeps versions": self.keeps_versions,
             "may be listed": self.lists,
+            "holds keys that end in a slash": self.slash_keys,
         }
         return ", ".join(f"{'yes' if found else 'NO'}: {what}" for what, found in said.items())
 
@@ -78,7 +81,8 @@ def probe(store: S3Store) -> Capabilities:
     A handful of requests; several publishers may do so at once, for the names are drawn by lot. Raise `RemoteError`
     when it cannot be written, and when it gives no clear answer, as one that is overloaded.
     """
-    key, altered = (f"{PROBE}{secrets.token_hex(8)}" for _ in range(2))
+    slash_keys = False
+    key, altered, slashed = (f"{PROBE}{secrets.token_hex(8)}{end}" for end in ("", "", "/"))
     try:
         first = store.send(key, _body(b"first"), headers(key))
 
@@ -92,6 +96,7 @@ def probe(store: S3Store) -> Capabilities:
         replaces = replaces and write(b"fourth", etag) is True
         wrong = Body(b"other", hashlib.sha256(b"bytes").hexdigest(), 5)
         verifies = _outcome(lambda: store.send(altered, wrong, headers(altered)), _UNABLE | _FORBIDDEN) is False
+        slash_keys = _outcome(lambda: store.send(slashed, _body(b"slash"), headers(slashed))) is True
         return Capabilities(
             creates_on_condition=creates,
             replaces_on_condition=replaces,
@@ -99,9 +104,11 @@ def probe(store: S3Store) -> Capabilities:
             keeps_checksums=store.checksum(key) is not None,
             keeps_versions=bool(first.version),
             lists=_outcome(lambda: next(store.list(PROBE), None), _UNABLE | _FORBIDDEN) is True,
+            # Some take it for a folder, and forget what was in it.
+            slash_keys=slash_keys and (store.read(slashed) or (b"",))[0] == b"slash",
         )
     finally:
-        store.delete([key, altered])
+        store.delete([key, altered, *([slashed] if slash_keys else [])])
 
 
 def _outcome(act: Callable[[], object], unable: frozenset[int] = _UNABLE) -> bool | None:
@@ -154,8 +161,9 @@ class ProbedStore:
 
     @property
     def slash_keys(self) -> bool:
-        """Whether a key may end in a slash."""
-        return self._store.slash_keys
+        """Whether a key may end in a slash, as far as that was found out."""
+        known = self._known or self._remembered()
+        return self._store.slash_keys and (known is None or known.slash_keys)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -165,9 +173,11 @@ class ProbedStore:
                 self._known = self._find_out()
             return self._known
 
+    def _remembered(self) -> Capabilities | None:
+        return dict((self._state.load(Stores) or Stores()).known).get(self._store.address)
+
     def _find_out(self) -> Capabilities:
-        known = dict((self._state.load(Stores) or Stores()).known)
-        found = known.get(self._store.address)
+        found = self._remembered()
         if found is None:
             found = probe(self._store)
             self._progress.say(f"{self.name}: {found}")

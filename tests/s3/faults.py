@@ -25,7 +25,13 @@ LOST = "lost"
 Verdict = str | int | None
 """What becomes of a request: `CUT`, `LOST`, a status to answer with, or None to pass it on."""
 
-_CODES = {429: "TooManyRequests", 409: "ConditionalRequestConflict", 500: "InternalError", 503: "SlowDown"}
+_CODES = {
+    400: "XMinioInvalidObjectName",
+    429: "TooManyRequests",
+    409: "ConditionalRequestConflict",
+    500: "InternalError",
+    503: "SlowDown",
+}
 
 
 class Proxy(ThreadingHTTPServer):

@@ -93,7 +93,7 @@ def test_a_question_that_gets_no_words_in_return(runs: tuple[Run, Run], make_buc
     )
     env = runs[0].project.environment(**clock(HOUR))
     done = subprocess.run([sys.executable, "-c", asking], env=env, capture_output=True, text=True, check=False)
-    assert "RemoteError" in done.stderr
+    assert "RefusedError" in done.stderr
     assert "RequestTimeTooSkewed our clock is 3," in done.stderr
 
 

@@ -60,6 +60,7 @@ def test_it_finds_what_a_server_does_and_leaves_nothing(name: str, make_bucket: 
     ) == FOUND[name]  # fmt: skip
     assert found.lists
     assert not found.keeps_versions
+    assert found.slash_keys
     assert keys(store) == []
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from mirror.errors import RemoteError
 from mirror.phases.verify import verify
 from mirror.progress import Silence
+from mirror.state import State
+from mirror.stores.probe import ProbedStore
+from tests.s3.faults import faulty
 from tests.sites import make_site
 from tests.wheels import make_sdist, make_wheel
 
@@ -55,3 +60,25 @@ def test_pip_downloads_from_the_bucket_alone(name: str, make_bucket: Callable[[s
     # Without that key there is nothing where pip asks.
     store.delete(["simple/beta/"])
     assert download(address).returncode != 0
+
+
+def test_a_store_that_refuses_such_keys_says_so_before_anything_is_published(
+    make_bucket: Callable[[str], Bucket], tmp_path: Path
+) -> None:
+    """As MinIO does; it is found out when the store is tried out, and remembered."""
+    bucket = make_bucket("moto")
+    site = make_site(tmp_path / "site", [make_wheel(tmp_path / "made", "alpha", "1.0")])
+    with faulty(bucket.server) as proxy:
+        through = replace(bucket, server=replace(bucket.server, endpoint=proxy.endpoint))
+
+        def store() -> ProbedStore:
+            return ProbedStore(through.store(), State(tmp_path), Silence())
+
+        proxy.judge = lambda number, method, path: 400 if method == "PUT" and path.endswith("/") else None
+        assert store().slash_keys
+        with pytest.raises(RemoteError, match="end in a slash") as caught:
+            site.publish(store(), slash_keys=True)
+        assert "SLASH_KEYS=never" in caught.value.hint
+        assert [found.key for found in store().list()] == []
+        assert not store().slash_keys
+        assert site.publish(store(), slash_keys=store().slash_keys).release
