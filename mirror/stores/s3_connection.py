@@ -68,7 +68,6 @@ class _Words:
             body=body,
             headers=HTTPHeaderDict(headers),
             status=status,
-            version_string=version,
             reason=reason,
             decode_content=False,
             request_method=self._asked,
