@@ -27,6 +27,7 @@ from starlette.routing import Mount
 from mirror.doctor.check import Outcome, Rank
 from mirror.doctor.page import read_page
 from mirror.doctor.rows import CHECKS
+from mirror.doctor.wire import OTHER_SITE
 from mirror.errors import MirrorError, RemoteError
 from mirror.serve import application
 from tests.doctored import (
@@ -371,6 +372,9 @@ def test_our_own_site_passes_every_row(root: Path) -> None:
         ("J14", stored(("beta.json", '"size"', '"_colour":"red","size"'))),
         ("U15", headers(is_page, cache_control="no-cache")),
         ("U15", headers(is_page, cache_control="max-age=600, stale-while-revalidate=600", age="1200")),
+        # As hosts do whose caches keep answers apart by Origin.
+        ("U16", headers(lambda asked, _: "origin" not in asked.headers, access_control_allow_origin="")),
+        ("U16", headers(lambda asked, _: "origin" in asked.headers, access_control_allow_origin=OTHER_SITE)),
         ("U4", answered(path_is("simple/alpha"), status(308))),
         (
             "U4",

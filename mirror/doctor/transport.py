@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from mirror.doctor.check import Seen, check, fail, ok, warn
 from mirror.doctor.values import number, resolved, split
 from mirror.doctor.visit import list_names, project_of
-from mirror.doctor.wire import HTML, REDIRECTS, V1_HTML, V1_JSON
+from mirror.doctor.wire import HTML, OTHER_SITE, REDIRECTS, V1_HTML, V1_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -391,11 +391,12 @@ def _max_age(stated: str, name: str = "max-age") -> int | None:
 )  # fmt: skip
 def cross_origin(visit: Visit) -> Iterator[Seen]:
     """U16."""
-    pages = [page.exchange for project in visit.projects for page in project.pages]
-    for exchange in (*pages, *(file.whole for file in visit.files if file.whole)):
-        if exchange.status == 200:
+    pages = [look.repeated for _, look in visit.looks]
+    for exchange in (*pages, *(file.part for file in visit.files if file.part)):
+        if exchange.there:
             stated = exchange.header("access-control-allow-origin")
-            yield (ok if stated == "*" else warn)(exchange.place, f"Access-Control-Allow-Origin: {stated or 'absent'}")
+            say = ok if stated in ("*", OTHER_SITE) else warn
+            yield say(exchange.place, f"Access-Control-Allow-Origin: {stated or 'absent'}")
 
 
 @check(

@@ -134,7 +134,7 @@ class Look:
     respelled: Exchange | None
     """With the name in another spelling; None for names that have no other."""
     repeated: Exchange
-    """The page as HTML once more."""
+    """The page as HTML once more, as a script in a browser asks for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +185,7 @@ class File:
     """Of the bytes that came, whole and undecoded."""
     length: int = 0
     part: Exchange | None = None
-    """Its first bytes, with `Range`; None when it is empty."""
+    """Its first bytes, with `Range`, as a script in a browser asks for them; None when it is empty."""
     requoted: Exchange | None = None
     """As pip spells its address; None when that is how the page spells it."""
     sidecar: Exchange | None = None

@@ -34,6 +34,9 @@ AS_HTML = {"Accept": HTML}
 AS_JSON = {"Accept": V1_JSON}
 AS_LATEST = {"Accept": "application/vnd.pypi.simple.latest+json"}
 AS_ANYTHING = {"Accept": "*/*"}
+OTHER_SITE = "https://browser.example"
+FROM_BROWSER = {"Origin": OTHER_SITE}
+"""What a browser adds where a script of another site asks; a host may answer to that alone."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,7 @@ from mirror.doctor.wire import (
     AS_HTML,
     AS_JSON,
     AS_LATEST,
+    FROM_BROWSER,
     INSTALLERS,
     PAGE_LIMIT,
     REDIRECTS,
@@ -358,7 +359,7 @@ class _Asking:
             latest=self.glance(url, headers=AS_LATEST),
             bare=self.glance(url.rstrip("/"), headers=AS_HTML, follow=False),
             respelled=self.glance(urljoin(base, f"{respelled}/"), headers=AS_HTML) if respelled != name else None,
-            repeated=self.glance(url, headers=AS_HTML),
+            repeated=self.glance(url, headers={**AS_HTML, **FROM_BROWSER}),
         )
 
     def revalidations(self, pages: Iterable[Page]) -> Iterator[Revalidation]:
@@ -389,7 +390,9 @@ class _Asking:
             start=body[:_PART],
             sha256=sha256(body).hexdigest(),
             length=len(body),
-            part=self.ask(link.url, headers={"Range": f"bytes=0-{_PART - 1}"}, limit=_PART) if body else None,
+            part=self.ask(link.url, headers={"Range": f"bytes=0-{_PART - 1}", **FROM_BROWSER}, limit=_PART)
+            if body
+            else None,
             requoted=self.presence(requoted)[1] if requoted != link.url else None,
             sidecar=self.ask(beside(link.url, ".metadata"), limit=_SIDECAR) if link.sidecar is not None else None,
             signature=self.ask(beside(link.url, ".asc"), limit=_PART).without_bodies() if link.signed else None,
