@@ -137,6 +137,7 @@ class Incomplete(MirrorError):
     def __init__(self, worst: MirrorError, answers: tuple[Any, ...]) -> None:
         super().__init__(worst.message, hint=worst.hint)
         self.exit_code = worst.exit_code
+        self.worst = worst
         self.answers = answers
 
 
@@ -175,13 +176,7 @@ class Pipeline:
         manifest = self.consolidate(planned)
         self.index(manifest)
         self.publish(manifest)
-        try:
-            return self.verify(planned, manifest)
-        except Incomplete as incomplete:
-            # What is known of the stores is not lost with it.
-            for coverage in incomplete.answers:
-                self.progress.say(coverage.summary)
-            raise
+        return self.verify(planned, manifest)
 
     def preview(self) -> Plan:
         """What a refresh would fetch; nothing is written but what was read from upstream."""
@@ -296,7 +291,11 @@ class Pipeline:
         def one(store: Store) -> None:
             self._invalidate(store, release=self._sync(manifest, store).current)
 
-        self._everywhere(one)
+        try:
+            self._everywhere(one)
+        except Incomplete as incomplete:
+            # Nothing is proven yet that could be handed out.
+            raise incomplete.worst from incomplete
 
     def sbom(self, default_index: str) -> bytes:
         """Write the bill of materials; `default_index` is the one that a package URL means when it names none."""

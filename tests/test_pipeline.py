@@ -111,6 +111,23 @@ def test_a_site_that_does_not_answer_does_not_take_away_what_is_known_of_the_sto
     assert [found["destination"] for found in json.loads(done.stdout)] == [both[0]]
 
 
+def test_a_refresh_reports_the_store_although_the_site_does_not_answer(project: Project, tmp_path: Path) -> None:
+    flags = ("--destination", str(tmp_path / "site"), "--report", str(tmp_path / "r.json"))
+    done = project.mirror("refresh", *flags, DOWNLOADER="direct", BASE_URL="http://127.0.0.1:1/")
+    assert done.returncode == 3
+    assert "verified:" in done.stdout
+    assert str(tmp_path / "site") in (tmp_path / "r.json").read_text("utf-8")
+
+
+def test_a_refresh_of_which_one_destination_fails_publishes_to_the_others(
+    project: Project, both: tuple[str, str], tmp_path: Path
+) -> None:
+    done = on_both(project, (str(tmp_path / "site"), both[1]), "refresh", first=0)
+    assert done.returncode == 3
+    assert "current.json" in done.stderr
+    assert (tmp_path / "site" / "simple" / "alpha" / "index.html").is_file()
+
+
 def test_what_would_be_pruned_of_the_others_is_named(project: Project, both: tuple[str, str], tmp_path: Path) -> None:
     site = make_site(tmp_path / "made", [make_wheel(tmp_path / "wheels", "alpha", "1.0")])
     other = make_site(tmp_path / "other", [make_wheel(tmp_path / "wheels", "beta", "1.0")])

@@ -145,7 +145,7 @@ def test_what_a_cache_still_serves_after_a_refresh_is_called_stale(project: Proj
 def test_refresh_ends_in_three_when_the_site_is_not_there_and_tells_what_is_stored(project: Project) -> None:
     done = project.mirror("refresh", BASE_URL="http://ci:s3cret@127.0.0.1:1/")
     assert done.returncode == 3
-    assert f"{project.site}: 12 of 16 cells covered" in done.stderr
+    assert f"{project.site}: 12 of 16 cells covered" in done.stdout
     assert "s3cret" not in done.stderr + done.stdout
 
 

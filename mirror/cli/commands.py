@@ -126,7 +126,8 @@ def refresh(session: Session) -> int:
                     hint="leave one of them out; `mirror verify --report` tells what is published now",
                 )
             return _show_plan(session, session.pipeline.preview())
-        return _judge(session, session.pipeline.refresh())
+        with known(session.pipeline.refresh) as coverages:
+            return _judge(session, coverages)
 
 
 @command(LOCKS, SELECTION, PAGES, UPSTREAM, FETCH, WORK, DESTINATION, PUBLISH, REHASH, VERIFY, REPORT)
@@ -149,8 +150,8 @@ def setup(session: Session) -> int:
             return FINDINGS
         # What stands now was written into the settings.
         session = replace(session)
-    with session.workspace.claimed():
-        code = _judge(session, session.pipeline.refresh())
+    with session.workspace.claimed(), known(session.pipeline.refresh) as coverages:
+        code = _judge(session, coverages)
     if session.address:
         session.console.say(f"Install with: pip install --index-url {strip(session.address)}simple/ …")
     else:
