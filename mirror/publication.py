@@ -401,7 +401,7 @@ class _Publisher:
         if slashed and not self.store.slash_keys:
             raise RemoteError(
                 f"{self.store.name} cannot hold keys that end in a slash, such as {some(slashed)}",
-                hint="set SLASH_KEYS=never; auto, too, knows it on this machine from now on",
+                hint="set SLASH_KEYS=never, or auto, which knows it on this machine from now on",
             )
 
     # Doing it

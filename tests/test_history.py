@@ -134,9 +134,10 @@ def test_a_twin_that_is_not_its_page_is_found(tmp_path: Path) -> None:
 
 
 def test_a_directory_refuses_them_clearly(tmp_path: Path) -> None:
-    with pytest.raises(RemoteError, match="cannot hold an object whose name ends in a slash") as caught:
+    with pytest.raises(RemoteError, match="cannot hold keys that end in a slash") as caught:
         small_site(tmp_path).publish(local(tmp_path / "site"), slash_keys=True)
     assert "SLASH_KEYS" in caught.value.hint
+    assert list(local(tmp_path / "site").list()) == [], "it was found out before anything was stored"
 
 
 def test_who_gets_slash_keys() -> None:
