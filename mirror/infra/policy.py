@@ -118,8 +118,8 @@ def distribution_reads(bucket: Value, objects: Sequence[Value], distribution: Va
 def everybody_reads(bucket: Value, objects: Sequence[Value]) -> list[Document]:
     """Let everybody read pages and packages over https; what is missing is answered 404, which takes listing.
 
-    A read of what is missing states no prefix, so a listing without one is allowed, too. It shows the names of all keys,
-    also those of the state, and no contents.
+    A read of what is missing states no prefix, so a listing without one is allowed, too. It shows the names of all
+    keys, also those of the state, and no contents.
     """
     secure = {"Bool": {"aws:SecureTransport": "true"}}
     return [
