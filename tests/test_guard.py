@@ -96,11 +96,14 @@ def test_threads_are_guarded_as_who_started_them() -> None:
 
 
 INTERRUPTED = """
+import signal
 import sys
 from mirror.files import DigestCache
 from mirror.publication import spread
 from mirror.stores.s3 import S3Options, S3Store
 
+# What runs in the background of a script has been told to ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 options = S3Options(endpoint_url=sys.argv[1], region="eu-one-1", attempts=10, timeout=1.5)
 store = S3Store.open("s3://bucket", options, DigestCache())
 print("asking", flush=True)
