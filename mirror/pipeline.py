@@ -276,6 +276,8 @@ class Pipeline:
 
     def sync(self, manifest: Manifest | None = None) -> tuple[SyncResult, ...]:
         """Publish to every destination; one that fails does not keep the next one from its release."""
+        # A destination that is none comes before files that are not there yet: with another one they might be.
+        _ = self.ports.stores
         wanted = manifest or self.state.require(Manifest, "consolidate")
         return self._everywhere(lambda store: self._sync(wanted, store))
 

@@ -88,6 +88,13 @@ def _targets(value: Any) -> tuple[str, ...]:
     return names
 
 
+def _destinations(value: Any) -> tuple[str, ...]:
+    places = _several(str)(value)
+    if not places:
+        raise ValueError("it names no place; write a path such as ./site, or s3://bucket")
+    return places
+
+
 def _minor(version: str) -> str:
     if not _MINOR.fullmatch(version):
         raise ValueError(f"{version!r} is no Python version such as 3.11")
@@ -132,7 +139,7 @@ class Settings:
 
     project: Annotated[tuple[Path, ...], _several(Path, os.pathsep)] = (Path(),)
     """Folders with a lock file, or lock files."""
-    destination: Names = ("./site",)
+    destination: Annotated[tuple[str, ...], _destinations] = ("./site",)
     """Where to publish: folders, and buckets as `s3://bucket/prefix`; if there is none, `BUCKET_NAME`."""
     bucket_name: Annotated[str, place.bucket] = ""
     aws_profile: str = ""
@@ -249,7 +256,7 @@ def load(config: Path | None, flags: Mapping[str, Any]) -> Settings:
             except (ValueError, MirrorError) as error:
                 problems.append(f"{field.name.upper()}: {error}")
     if problems:
-        raise MirrorError("\n".join(problems))
+        raise MirrorError("\n".join(problems), hint="correct it: it stands in a flag, the environment or config.env")
     settings = Settings(**values)
     # Read now: what is wrong with them should not be noticed after an hour of downloads.
     _ = settings.baseline, settings.policy

@@ -80,7 +80,11 @@ def test_a_run_that_was_killed_anywhere_ends_as_an_undisturbed_one(project: Proj
             no_page_lists_an_absent_file(torn)
         done = torn.mirror("refresh")
         assert done.returncode == 0, done.stderr
-        assert projects.tree(torn.site) == projects.tree(calm.site)
+        found = projects.tree(torn.site)
+        # Of a writer who was killed the lock, empty, may be there until somebody writes again, and sweeps it.
+        left = {name for name in found if ".staging" in name}
+        assert not any(found.pop(name) for name in left)
+        assert found == projects.tree(calm.site)
         for part in ("packages", "index"):
             assert projects.tree(torn.work / part) == projects.tree(calm.work / part)
         assert not any((torn.work / ".mirror" / "staging").rglob("*"))
